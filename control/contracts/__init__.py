@@ -1,0 +1,1 @@
+"""What both sides of the wire speak. Imports pydantic only; copied alone into the worker image."""

@@ -1,0 +1,1 @@
+"""Use cases, one a function, over the ports in ports.py."""

@@ -123,7 +123,7 @@ class StreamEvent(Message):
 
 
 class StartStream(Message):
-    """Body of the cell's ``POST /v1/sessions`` to a worker; 202, 409 where the generation is old."""
+    """Body of a cell's ``POST /v1/sessions`` to a worker; 409 where the generation is old."""
 
     session_id: SessionId
     generation: Generation

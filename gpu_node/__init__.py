@@ -1,0 +1,1 @@
+"""The worker: renders lip-synced avatars and streams them into LiveKit rooms."""

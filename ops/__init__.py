@@ -1,0 +1,1 @@
+"""The `rapido` command and what it needs: the local cell, benches, avatars, deployment."""

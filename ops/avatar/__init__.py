@@ -1,0 +1,1 @@
+"""Draws, trains, checks and shows avatars."""

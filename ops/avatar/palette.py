@@ -40,9 +40,7 @@ PALETTE = (
     + _linear("hairback", "#5a331e", "#4a2817", "#6b3f26")
     + _radial("hair", 'cx=".42" cy=".2" r=".95"', "#96613c", "#774629", "#54301b")
     + _linear("sheen", "#e0a876/.0", "#e0a876/.42", "#e0a876/.0")
-    + _radial(
-        "skin", 'cx=".46" cy=".42" r=".68"', "#fcdcc3", "#f8cfb0", "#f1bb97", "#d8946d"
-    )
+    + _radial("skin", 'cx=".46" cy=".42" r=".68"', "#fcdcc3", "#f8cfb0", "#f1bb97", "#d8946d")
     + _linear("ear", "#eeb48f", "#d99a76")
     + _glow("foreshade", "#a8643f", 0.42)
     + _glow("forelight", "#fff0e0", 0.55)

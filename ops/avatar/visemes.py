@@ -56,7 +56,7 @@ def course(phonemes: list[tuple[str, float]], duration_s: float) -> Array:
     track = np.tile(np.array(REST, np.float32), (length, 1))
     closed = np.zeros(length, np.float32)
     ends = [start for _, start in phonemes[1:]] + [duration_s]
-    for (name, start_s), end_s in zip(phonemes, ends, strict=True):
+    for (name, start_s), end_s in zip(phonemes, ends[: len(phonemes)], strict=True):
         shapes = targets(name)
         cuts = np.linspace(start_s, end_s, len(shapes) + 1) * TRACK_HZ
         for shape, low, high in zip(shapes, cuts[:-1], cuts[1:], strict=True):

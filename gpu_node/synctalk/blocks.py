@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 class InvertedResidual(nn.Module):
@@ -64,7 +64,7 @@ class Up(nn.Module):
         self.conv = Pair(ci, co)
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
-        x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+        x = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
         y: torch.Tensor = self.conv(torch.cat([x, skip], dim=1))
         return y
 

@@ -124,4 +124,6 @@ class AudioEncoder(nn.Sequential):
         self.width = width
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x).flatten(1)
+        for layer in self:
+            x = layer(x)
+        return x.flatten(1)

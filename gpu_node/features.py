@@ -59,7 +59,8 @@ def _columns(samples: Array) -> Array:
     frames = np.lib.stride_tricks.sliding_window_view(samples, N_FFT)[::HOP]
     amplitude = np.abs(np.fft.rfft(frames * _hann(), axis=1)).astype(np.float32)
     level = 20.0 * np.log10(np.maximum(1e-5, amplitude @ mel_basis().T)) - 20.0
-    return np.clip(8.0 * (level + 100.0) / 100.0 - 4.0, -4.0, 4.0).astype(np.float32)
+    mel: Array = np.clip(8.0 * (level + 100.0) / 100.0 - 4.0, -4.0, 4.0).astype(np.float32)
+    return mel
 
 
 class MelStream:

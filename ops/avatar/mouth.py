@@ -88,10 +88,11 @@ def mouth_svg(mouth: Mouth) -> str:
     upper, lower = _lips(half, top, bottom, corner, pucker)
     lens = _lens(half, top, bottom, corner)
     deep = bottom * 1.12 + 10.2 + 1.8 * pucker
+    shown = max(0.0, 1 - 7 * mouth.opening)
     seam = (
         f'<path d="M{-half - 1:.2f},{corner:.2f} Q{-half * 0.5:.2f},1.4 0,1 '
         f'Q{half * 0.5:.2f},1.4 {half + 1:.2f},{corner:.2f}" fill="none" stroke="#7d2b33" '
-        f'stroke-width="1.5" stroke-linecap="round" opacity="{max(0.0, 1 - 7 * mouth.opening):.2f}"/>'
+        f'stroke-width="1.5" stroke-linecap="round" opacity="{shown:.2f}"/>'
     )
     return (
         f'<g transform="translate({MOUTH_X},{MOUTH_Y})">'

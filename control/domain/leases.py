@@ -1,0 +1,17 @@
+"""The times that leases and workers live by."""
+
+from __future__ import annotations
+
+UNCONFIRMED_TTL_S = 15.0
+"""A lease whose stream has not shown its first frame by then is gone."""
+LIVE_TTL_S = 3600.0
+"""A confirmed lease; heartbeats of the worker that runs it renew it."""
+SESSION_TTL_S = 6 * 3600.0
+"""The longest lesson: room tokens end then."""
+FINISHED_TTL_S = 24 * 3600.0
+"""How long a finished session can still be read from the store."""
+HEARTBEAT_INTERVAL_S = 5.0
+DEAD_AFTER_S = 15.0
+MAX_PLACEMENTS = 3
+UNDRIVEN_AFTER_S = 3.0
+"""A session that still starts after this is started again: the execution's name makes it safe."""

@@ -1,0 +1,75 @@
+"""The score of a worker for a session; place.lua computes the very same numbers.
+
+score = 0.4 distance + 0.3 load + 0.2 performance + 0.1 capacity, each term 0..1, higher better.
+Everything but the distance is a property of the worker alone and is kept ready in the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from control.domain.geography import Point, rtt_ms
+
+DISTANCE, LOAD, PERFORMANCE, CAPACITY = 0.4, 0.3, 0.2, 0.1
+WORST_RTT_MS = 300.0
+FRAME_MS = 40.0
+PLENTY_FREE = 24
+AVATAR_MARGIN = 0.05
+"""A worker that already holds the avatar wins among those this close to the best."""
+HEADS = 8
+"""How many of the best free workers are looked at."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One candidate with its four terms."""
+
+    worker_id: str
+    distance: float
+    load: float
+    performance: float
+    capacity: float
+    holds_avatar: bool
+
+    @property
+    def score(self) -> float:
+        """The weighted sum, 0..1."""
+        return (
+            DISTANCE * self.distance
+            + LOAD * self.load
+            + PERFORMANCE * self.performance
+            + CAPACITY * self.capacity
+        )
+
+
+def distance_term(region_at: Point, learner: Point | None, measured_rtt_ms: float | None) -> float:
+    """1 - min(1, rtt/300): the client's own measurement, else an estimate; 1 if neither is known."""
+    if measured_rtt_ms is not None:
+        return 1.0 - min(1.0, measured_rtt_ms / WORST_RTT_MS)
+    if learner is None:
+        return 1.0
+    return 1.0 - min(1.0, rtt_ms(learner, region_at) / WORST_RTT_MS)
+
+
+def terms(
+    worker_id: str, distance: float, slots: int, used: int, lateness_ms: float, holds_avatar: bool
+) -> Scored:
+    """The terms of one worker; ``lateness_ms`` is its smoothed p95 frame lateness."""
+    return Scored(
+        worker_id,
+        distance,
+        1.0 - used / slots,
+        1.0 - min(1.0, lateness_ms / FRAME_MS),
+        min(1.0, (slots - used) / PLENTY_FREE),
+        holds_avatar,
+    )
+
+
+def choose(candidates: Iterable[Scored]) -> Scored | None:
+    """The best score; a holder of the avatar within the margin goes first. None of none."""
+    heads = sorted(candidates, key=lambda one: (-one.score, one.worker_id))
+    if not heads:
+        return None
+    near = [one for one in heads if one.score >= heads[0].score - AVATAR_MARGIN]
+    return next((one for one in near if one.holds_avatar), heads[0])

@@ -1,0 +1,159 @@
+"""What the use cases need from outside, and the context they run in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from control.domain.geography import Point
+from control.domain.rooms import LivekitServer
+from control.domain.session import Session
+
+
+@dataclass(frozen=True)
+class Placing:
+    """All a placement needs, and all that a session must remember to be started again."""
+
+    session_id: str
+    tenant: str
+    lesson_id: str
+    avatar: str
+    distance: float
+    idempotency_key: str | None
+    fingerprint: str
+    room: str | None
+    livekit_url: str
+    livekit_region: str | None
+    learner_identity: str
+    learner_name: str | None
+    own_room_token: str | None
+    agent_identity: str | None
+    correlation_id: str | None
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whose key it was."""
+
+    tenant: str
+    role: Literal["client", "operator"]
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """A heartbeat's answer from the store."""
+
+    desired_state: str
+    revoked: tuple[tuple[str, int], ...]
+
+
+Outcome = Literal["placed", "existing", "full", "conflict", "exhausted", "finished", "unknown"]
+
+
+class Store(Protocol):
+    """Slots, leases and sessions. Raises StoreAway when it does not answer."""
+
+    def place(self, ask: Placing) -> tuple[Outcome, str]: ...
+    def place_again(self, session_id: str, generation: int) -> Outcome: ...
+    def activate(self, session_id: str, generation: int) -> bool: ...
+    def finish(self, session_id: str, generation: int, status: str, reason: str) -> bool: ...
+    def session(self, session_id: str) -> Session | None: ...
+    def page(
+        self, tenant: str | None, before_ms: int | None, limit: int
+    ) -> tuple[list[Session], int | None]: ...
+    def put_task(self, session_id: str, token: str) -> None: ...
+    def register(self, worker_id: str, facts: dict[str, Any]) -> int: ...
+    def heartbeat(
+        self, worker_id: str, registration: int, heard: dict[str, Any]
+    ) -> Pulse | None: ...
+    def deregister(self, worker_id: str, registration: int) -> bool: ...
+    def drain(self, worker_id: str) -> bool: ...
+    def workers(self) -> list[dict[str, Any]]: ...
+    def counts(self) -> dict[str, int]: ...
+    def reap(self, undriven_after_s: float) -> list[str]: ...
+    def outbox(self, limit: int) -> list[str]: ...
+    def sent(self, entries: Sequence[str]) -> None: ...
+    def key(self, digest: str) -> dict[str, Any] | None: ...
+    def put_key(self, digest: str, facts: dict[str, Any]) -> None: ...
+    def failed_livekit(self) -> frozenset[str]: ...
+    def put_probes(self, ok: dict[str, bool]) -> None: ...
+    def ping(self) -> None: ...
+
+
+class Workflows(Protocol):
+    """Step Functions."""
+
+    def start_setup(self, session_id: str, given: dict[str, Any]) -> None: ...
+    def setup_ended(self, session_id: str) -> bool: ...
+    def answer(self, task_token: str, output: dict[str, Any]) -> None: ...
+    def refuse(self, task_token: str, reason: str) -> None: ...
+    def ping(self) -> None: ...
+
+
+class Queue(Protocol):
+    """The queue to the records."""
+
+    def send(self, entries: Sequence[str]) -> None: ...
+
+
+class Records(Protocol):
+    """PostgreSQL: the truth of keys, the history of sessions."""
+
+    def upsert(self, rows: Sequence[dict[str, Any]]) -> None: ...
+    def add_key(self, digest: str, tenant: str, role: str) -> None: ...
+    def key(self, digest: str) -> dict[str, Any] | None: ...
+    def ping(self) -> None: ...
+
+
+class Rooms(Protocol):
+    """LiveKit: tokens are made offline, the rest are calls."""
+
+    def token(
+        self,
+        identity: str,
+        room: str,
+        ttl_s: float,
+        *,
+        name: str | None = None,
+        kind: Literal["learner", "voice", "avatar"] = "learner",
+    ) -> str: ...
+    def close(self, url: str, room: str) -> None: ...
+    def probe(self, url: str) -> bool: ...
+    def verify_webhook(self, body: bytes, authorization: str) -> dict[str, Any]: ...
+
+
+class WorkerCalls(Protocol):
+    """Calls to a worker, each with a short-lived token of that worker's own key."""
+
+    def key(self, worker_id: str, registration: int) -> str: ...
+    def start(self, session: Session, body: dict[str, Any]) -> None: ...
+    def stop(self, session: Session) -> None: ...
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The context every use case gets."""
+
+    name: str
+    region: str
+    at: Point
+    livekit: tuple[LivekitServer, ...]
+    store: Store
+    workflows: Workflows
+    queue: Queue
+    records: Records
+    rooms: Rooms
+    workers: WorkerCalls
+
+
+class StoreAway(Exception):
+    """The store does not answer."""
+
+
+class WorkerRefused(Exception):
+    """A worker did not take a stream; the message says why."""
+
+
+class BadSignature(Exception):
+    """A webhook that LiveKit did not sign."""

@@ -200,9 +200,9 @@ class ValkeyStore:
 
         def run() -> Any:
             try:
-                return self._redis.evalsha(sha, 1, self._prefix, *args)  # type: ignore[arg-type]
+                return self._redis.evalsha(sha, 1, self._prefix, *args)
             except redis.exceptions.NoScriptError:
-                return self._redis.eval(text, 1, self._prefix, *args)  # type: ignore[arg-type]
+                return self._redis.eval(text, 1, self._prefix, *args)
 
         return self._guard(run)
 

@@ -1,0 +1,119 @@
+"""Step Functions, SQS and Secrets Manager; boto3 is loaded at the first call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from control.domain.errors import unavailable
+
+
+def _client(service: str) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    quick = Config(connect_timeout=2, read_timeout=5, retries={"max_attempts": 2})
+    return boto3.client(service, config=quick)
+
+
+class Secret:
+    """One JSON secret, read when first asked for a part of it."""
+
+    def __init__(self, secret_id: str) -> None:
+        self._id = secret_id
+
+    @cached_property
+    def _parts(self) -> dict[str, str]:
+        found = _client("secretsmanager").get_secret_value(SecretId=self._id)
+        parts: dict[str, str] = json.loads(found["SecretString"])
+        return parts
+
+    def __call__(self, name: str) -> str:
+        return self._parts[name]
+
+
+class StepFunctions:
+    """Executions of session_setup, named like their sessions."""
+
+    def __init__(self, machine_arn: str) -> None:
+        self._arn = machine_arn
+
+    @cached_property
+    def _states(self) -> Any:
+        return _client("stepfunctions")
+
+    def start_setup(self, session_id: str, given: dict[str, Any]) -> None:
+        """Raises unavailable; a setup that runs or ran already is left as it is."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            self._states.start_execution(
+                stateMachineArn=self._arn, name=session_id, input=json.dumps(given, sort_keys=True)
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ExecutionAlreadyExists":
+                raise unavailable("workflows") from error
+        except BotoCoreError as error:
+            raise unavailable("workflows") from error
+
+    def setup_ended(self, session_id: str) -> bool:
+        """True where the setup ran and stopped, False where it runs or never began."""
+        from botocore.exceptions import ClientError
+
+        arn = self._arn.replace(":stateMachine:", ":execution:") + ":" + session_id
+        try:
+            found = self._states.describe_execution(executionArn=arn)
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ExecutionDoesNotExist":
+                return False
+            raise
+        return bool(found["status"] != "RUNNING")
+
+    def answer(self, task_token: str, output: dict[str, Any]) -> None:
+        """A token that was answered or timed out already is left as it is."""
+        self._settle("send_task_success", taskToken=task_token, output=json.dumps(output))
+
+    def refuse(self, task_token: str, reason: str) -> None:
+        """The state ends with StreamFailed."""
+        self._settle(
+            "send_task_failure", taskToken=task_token, error="StreamFailed", cause=reason[:250]
+        )
+
+    def ping(self) -> None:
+        """Raises unavailable."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            self._states.describe_state_machine(stateMachineArn=self._arn)
+        except (BotoCoreError, ClientError) as error:
+            raise unavailable("workflows") from error
+
+    def _settle(self, call: str, **arguments: str) -> None:
+        from botocore.exceptions import ClientError
+
+        try:
+            getattr(self._states, call)(**arguments)
+        except ClientError as error:
+            late = ("TaskTimedOut", "TaskDoesNotExist", "InvalidToken")
+            if error.response["Error"]["Code"] not in late:
+                raise
+
+
+class SqsQueue:
+    """The queue from the outbox to the recorder."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    @cached_property
+    def _sqs(self) -> Any:
+        return _client("sqs")
+
+    def send(self, entries: Sequence[str]) -> None:
+        """At most ten; raises unavailable when any was not taken."""
+        batch = [{"Id": str(i), "MessageBody": body} for i, body in enumerate(entries)]
+        answer = self._sqs.send_message_batch(QueueUrl=self._url, Entries=batch)
+        if answer.get("Failed"):
+            raise unavailable("records queue")

@@ -1,0 +1,40 @@
+-- Safe to run again and again.
+
+-- History of sessions, one row each: the newest snapshot that arrived. `seq` grows within a cell, so
+-- an old snapshot that arrives late changes nothing.
+create table if not exists sessions (
+  session_id text primary key,
+  tenant     text not null,
+  lesson_id  text not null,
+  avatar     text not null,
+  status     text not null,
+  region     text not null,
+  worker_id  text,
+  generation bigint,
+  created_at timestamptz not null,
+  live_at    timestamptz,
+  ended_at   timestamptz,
+  reason     text,
+  seq        bigint not null
+);
+create index if not exists sessions_of_tenant on sessions (tenant, created_at desc);
+
+-- Client keys: only their SHA-256 is kept.
+create table if not exists api_keys (
+  digest       text primary key,
+  tenant       text not null,
+  role         text not null check (role in ('client', 'operator')),
+  created_at   timestamptz not null default now(),
+  expires_at   timestamptz,
+  withdrawn_at timestamptz
+);
+
+-- Stream seconds by tenant and day, UTC.
+create or replace view usage as
+select tenant,
+       (live_at at time zone 'UTC')::date as day,
+       count(*) as sessions,
+       sum(extract(epoch from coalesce(ended_at, now()) - live_at)) as stream_s
+from sessions
+where live_at is not null
+group by 1, 2;

@@ -1,0 +1,74 @@
+"""The one place that wires adapters to the use cases, from the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cache
+from typing import Literal
+
+from control.adapters.aws import Secret, SqsQueue, StepFunctions
+from control.adapters.livekit import LivekitRooms
+from control.adapters.records import PostgresRecords
+from control.adapters.store import ValkeyStore
+from control.adapters.worker_calls import HttpWorkerCalls
+from control.domain.geography import REGIONS, Point
+from control.domain.rooms import LivekitServer
+from control.services import access
+from control.services.ports import Cell
+
+
+class ConfigurationError(Exception):
+    """A setting is missing or wrong; the message names it and what it should be."""
+
+
+def _setting(name: str) -> str:
+    value = os.environ.get(name, "")
+    if not value:
+        raise ConfigurationError(f"{name} is not set; template.yaml sets it for every function")
+    return value
+
+
+def livekit_servers(text: str) -> tuple[LivekitServer, ...]:
+    """From JSON [{region, url, latitude?, longitude?}]; raises ConfigurationError."""
+    try:
+        servers = []
+        for one in json.loads(text):
+            known = REGIONS.get(one["region"], Point(0.0, 0.0))
+            at = Point(
+                float(one.get("latitude", known.latitude)),
+                float(one.get("longitude", known.longitude)),
+            )
+            servers.append(LivekitServer(one["region"], one["url"], at))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(
+            f"RAPIDO_LIVEKIT is not a JSON list of {{region, url}} ({error!r}); correct it"
+        ) from error
+    return tuple(servers)
+
+
+@cache
+def cell() -> Cell:
+    """This process's cell; touches nothing until it is used."""
+    region = _setting("RAPIDO_REGION")
+    name = _setting("RAPIDO_CELL")
+    if region not in REGIONS:
+        raise ConfigurationError(f"RAPIDO_REGION is {region!r}; known are {', '.join(REGIONS)}")
+    secret = Secret(_setting("RAPIDO_SECRET_ID"))
+    return Cell(
+        name=name,
+        region=region,
+        at=REGIONS[region],
+        livekit=livekit_servers(_setting("RAPIDO_LIVEKIT")),
+        store=ValkeyStore(_setting("RAPIDO_STORE_URL"), name, region),
+        workflows=StepFunctions(_setting("RAPIDO_SETUP_MACHINE_ARN")),
+        queue=SqsQueue(_setting("RAPIDO_RECORDS_QUEUE_URL")),
+        records=PostgresRecords(_setting("RAPIDO_DATABASE_URL")),
+        rooms=LivekitRooms(secret),
+        workers=HttpWorkerCalls(secret),
+    )
+
+
+def create_key(tenant: str, role: Literal["client", "operator"]) -> str:
+    """A new client key of this cell, shown this once."""
+    return access.create_key(cell(), tenant, role)

@@ -1,0 +1,26 @@
+"""What EventBridge and SQS call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from control import bootstrap
+from control.entrypoints.telemetry import logger
+from control.services import upkeep
+
+
+def tick(event: dict[str, Any], context: Any) -> dict[str, int]:
+    """Every minute."""
+    del event, context
+    done = upkeep.tick(bootstrap.cell())
+    logger.info("tick", **done)
+    return done
+
+
+def record(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """A batch of the records queue; what PostgreSQL does not take comes again."""
+    del context
+    messages = event["Records"]
+    upkeep.save(bootstrap.cell(), [message["body"] for message in messages])
+    logger.info("recorded", sessions=len(messages))
+    return {"batchItemFailures": []}

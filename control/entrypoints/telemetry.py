@@ -1,0 +1,24 @@
+"""Structured logs, metrics and, where switched on, traces."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from aws_lambda_powertools import Logger, Metrics
+
+logger = Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", "rapido"), utc=True)
+metrics = Metrics(namespace="Rapido", service=os.environ.get("POWERTOOLS_SERVICE_NAME", "rapido"))
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def traced(handler: F) -> F:
+    """X-Ray segments when RAPIDO_TRACING is 1; importing the tracer costs more than all the rest."""
+    if os.environ.get("RAPIDO_TRACING") != "1":
+        return handler
+    from aws_lambda_powertools import Tracer
+
+    wrapped: F = Tracer().capture_lambda_handler(handler)
+    return wrapped

@@ -1,0 +1,42 @@
+"""Who is calling."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Literal
+
+from control.domain.errors import unauthorized
+from control.services.ports import Caller, Cell
+
+_PREFIX = "rk_"
+
+
+def digest(key: str) -> str:
+    """What is stored of a key; 256 random bits need no salt."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def create_key(cell: Cell, tenant: str, role: Literal["client", "operator"]) -> str:
+    """A new key, shown this once. Its truth is in the records, a copy in the store."""
+    key = _PREFIX + secrets.token_urlsafe(32)
+    cell.records.add_key(digest(key), tenant, role)
+    cell.store.put_key(digest(key), {"tenant": tenant, "role": role})
+    return key
+
+
+def authenticate(cell: Cell, authorization: str) -> Caller:
+    """The caller of ``Authorization: Bearer KEY``. Raises unauthorized."""
+    scheme, _, key = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not key:
+        raise unauthorized("Send the header Authorization: Bearer KEY, with a key of your tenant.")
+    if not key.startswith(_PREFIX) or len(key) > 100:
+        raise unauthorized(f"That is not a Rapido key: keys begin with {_PREFIX}.")
+    hashed = digest(key)
+    facts = cell.store.key(hashed)
+    if facts is None:
+        facts = cell.records.key(hashed) or {}
+        cell.store.put_key(hashed, facts)
+    if not facts:
+        raise unauthorized("The key is unknown, expired or withdrawn; ask your operator for one.")
+    return Caller(facts["tenant"], facts["role"])

@@ -1,0 +1,233 @@
+"""What clients do with sessions, and what ends one."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+from control.contracts.session import CreateSession, TokenRequest
+from control.domain import leases
+from control.domain.errors import (
+    Fault,
+    RapidoError,
+    conflict,
+    invalid,
+    no_capacity,
+    not_found,
+    unavailable,
+)
+from control.domain.geography import Point
+from control.domain.placement import distance_term
+from control.domain.rooms import nearest_server
+from control.domain.session import Session, cell_of, new_session_id
+from control.services.ports import BadSignature, Caller, Cell, Placing, StoreAway
+
+RETRY_AFTER_S = 5
+
+
+def create(
+    cell: Cell,
+    caller: Caller,
+    ask: CreateSession,
+    idempotency_key: str | None,
+    location: Point | None,
+    correlation_id: str | None,
+    session_id: str | None = None,
+) -> tuple[Session, bool]:
+    """The lesson's session and whether it is new; its setup is running when this returns.
+
+    ``location`` is the learner's as the edge guessed it, used where the body names none. Raises
+    RapidoError: no-capacity, idempotency-conflict, unavailable (workflows; the lease is kept and
+    the tick starts the setup).
+    """
+    placing = _placing(cell, caller, ask, idempotency_key, location, correlation_id, session_id)
+    outcome, found = cell.store.place(placing)
+    if outcome == "full":
+        raise no_capacity(
+            "Every slot of this cell is taken. Ask again when Retry-After has passed.",
+            RETRY_AFTER_S,
+        )
+    if outcome == "conflict":
+        raise conflict(
+            "idempotency-conflict",
+            "That Idempotency-Key was used for another request",
+            "Send a new Idempotency-Key, or the very body it was first used with.",
+        )
+    session = cell.store.session(found)
+    if session is None:
+        raise StoreAway("the session vanished between two reads")
+    if session.status == "starting":
+        drive(cell, session)
+    return session, outcome == "placed"
+
+
+def _placing(
+    cell: Cell,
+    caller: Caller,
+    ask: CreateSession,
+    idempotency_key: str | None,
+    location: Point | None,
+    correlation_id: str | None,
+    session_id: str | None,
+) -> Placing:
+    learner_at = location
+    if ask.user_location is not None:
+        learner_at = Point(ask.user_location.latitude, ask.user_location.longitude)
+    new_id = session_id or new_session_id(cell.name)
+    identity = ask.learner.identity if ask.learner else "learner"
+    placing = Placing(
+        session_id=new_id,
+        tenant=caller.tenant,
+        lesson_id=ask.lesson_id,
+        avatar=ask.avatar,
+        distance=distance_term(cell.at, learner_at, ask.rtt_ms.get(cell.region)),
+        idempotency_key=idempotency_key,
+        fingerprint=hashlib.sha256(ask.model_dump_json().encode()).hexdigest()[:16],
+        room=new_id,
+        livekit_url="",
+        livekit_region=None,
+        learner_identity=identity,
+        learner_name=ask.learner.name if ask.learner else None,
+        own_room_token=None,
+        agent_identity=None,
+        correlation_id=correlation_id,
+    )
+    if ask.room is not None:
+        return replace(
+            placing,
+            room=None,
+            livekit_url=ask.room.url,
+            own_room_token=ask.room.token,
+            agent_identity=ask.room.agent_identity,
+        )
+    server = nearest_server(cell.livekit, learner_at, cell.at, cell.store.failed_livekit())
+    return replace(placing, livekit_url=server.url, livekit_region=server.region)
+
+
+def drive(cell: Cell, session: Session) -> None:
+    """Starts the session's setup; its name is the session's, so twice is once."""
+    given = {
+        "session_id": session.session_id,
+        "lesson_id": session.lesson_id,
+        "tenant": session.tenant,
+        "created_ms": session.created_ms,
+    }
+    cell.workflows.start_setup(session.session_id, given)
+
+
+def own(cell: Cell, caller: Caller, session_id: str) -> Session:
+    """The caller's session; not-found for anybody else's and for what does not exist."""
+    if cell_of(session_id) != cell.name:
+        raise not_found("session", session_id)
+    session = cell.store.session(session_id)
+    if session is None or (caller.role != "operator" and session.tenant != caller.tenant):
+        raise not_found("session", session_id)
+    return session
+
+
+def page(
+    cell: Cell, caller: Caller, status: str | None, cursor: str | None, limit: int = 50
+) -> tuple[list[Session], str | None]:
+    """Newest first, and the cursor of the next page. Raises invalid-request for a bad cursor."""
+    before_ms = None
+    if cursor is not None:
+        if not cursor.isdigit() or len(cursor) > 15:
+            fault = Fault("cursor", "is not one of ours", "send the cursor of the page before")
+            raise invalid(fault)
+        before_ms = int(cursor)
+    tenant = None if caller.role == "operator" else caller.tenant
+    sessions, after = cell.store.page(tenant, before_ms, limit)
+    if status is not None:
+        sessions = [one for one in sessions if one.status == status]
+    return sessions, None if after is None else str(after)
+
+
+def end(cell: Cell, session_id: str, reason: str, generation: int = 0) -> None:
+    """Ends a session; again and again is the same. The learner's room is closed as well.
+
+    With a ``generation`` only the worker that holds that lease ends it.
+    """
+    session = cell.store.session(session_id)
+    if session is None or not cell.store.finish(session_id, generation, "ended", reason):
+        return
+    cell.workers.stop(session)
+    if session.task_token:
+        cell.workflows.refuse(session.task_token, reason)
+    if session.room is not None:
+        cell.rooms.close(session.livekit_url, session.room)
+
+
+def learner_token(cell: Cell, session: Session) -> str | None:
+    """The learner's way into the room; None where the caller brought a room."""
+    if session.room is None:
+        return None
+    return cell.rooms.token(
+        session.learner_identity, session.room, leases.SESSION_TTL_S, name=session.learner_name
+    )
+
+
+def grant(cell: Cell, session: Session, ask: TokenRequest) -> tuple[str, str]:
+    """A fresh token and its identity. Raises RapidoError for a finished session or an own room."""
+    if not session.is_open:
+        raise conflict(
+            "session-finished",
+            "The session is over",
+            "Start a new session; nobody can join this one any more.",
+        )
+    if session.room is None:
+        raise conflict(
+            "own-room",
+            "The room is the caller's own",
+            "Make the token with the keys of your own LiveKit server.",
+        )
+    default = session.learner_identity if ask.role == "learner" else "voice"
+    identity = ask.identity or default
+    if identity == avatar_identity(session):
+        fault = Fault("identity", "is the avatar's", "choose another one")
+        raise invalid(fault)
+    token = cell.rooms.token(identity, session.room, leases.SESSION_TTL_S, kind=ask.role)
+    return identity, token
+
+
+def avatar_identity(session: Session) -> str:
+    """One identity for whoever plays the avatar: a successor throws its predecessor out."""
+    return f"avatar-{session.session_id}"
+
+
+def webhook(cell: Cell, body: bytes, authorization: str) -> None:
+    """LiveKit's word about a room. Raises unauthorized for a wrong signature."""
+    try:
+        event = cell.rooms.verify_webhook(body, authorization)
+    except BadSignature as error:
+        raise RapidoError(
+            f"{error}. Sign webhooks with the API key this cell knows.",
+            "unauthorized",
+            "The signature is wrong",
+            401,
+        ) from None
+    name = str((event.get("room") or {}).get("name", ""))
+    if event.get("event") == "room_finished" and cell_of(name) == cell.name:
+        end(cell, name, "The room was closed.")
+
+
+def ready(cell: Cell) -> dict[str, str]:
+    """Each dependency by name: ok, or what is wrong."""
+    state: dict[str, str] = {}
+    checks: dict[str, Any] = {
+        "store": cell.store.ping,
+        "workflows": cell.workflows.ping,
+        "records": cell.records.ping,
+    }
+    for name, check in checks.items():
+        try:
+            check()
+            state[name] = "ok"
+        except (StoreAway, RapidoError, OSError) as error:
+            state[name] = f"away: {error}"
+    return state
+
+
+def away(part: str) -> RapidoError:
+    """The answer while a part is away."""
+    return unavailable(part)

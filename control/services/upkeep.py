@@ -1,0 +1,47 @@
+"""What keeps a cell true to itself when nobody asks: the tick, and the way to the records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from control.domain import leases
+from control.services import sessions
+from control.services.ports import Cell
+
+BATCH = 10
+"""SQS takes ten messages a call."""
+
+
+def flush(cell: Cell, most: int = 1000) -> int:
+    """Hands snapshots to the records queue; each stays in the outbox until the queue has it."""
+    done = 0
+    while done < most and (entries := cell.store.outbox(BATCH)):
+        cell.queue.send(entries)
+        cell.store.sent(entries)
+        done += len(entries)
+    return done
+
+
+def tick(cell: Cell) -> dict[str, int]:
+    """Reaps, drives sessions that nobody drives, probes LiveKit, flushes."""
+    driven = 0
+    for session_id in cell.store.reap(leases.UNDRIVEN_AFTER_S):
+        session = cell.store.session(session_id)
+        if session is None or session.status != "starting":
+            continue
+        if cell.workflows.setup_ended(session_id):
+            reason = "Its setup stopped before the avatar was there."
+            cell.store.finish(session_id, 0, "failed", reason)
+        else:
+            sessions.drive(cell, session)
+            driven += 1
+    cell.store.put_probes({one.region: cell.rooms.probe(one.url) for one in cell.livekit})
+    return {"driven": driven, "recorded": flush(cell)}
+
+
+def save(cell: Cell, bodies: Sequence[str]) -> None:
+    """Snapshots from the queue into PostgreSQL; out of order and twice does no harm."""
+    rows: list[dict[str, Any]] = [json.loads(body) for body in bodies]
+    cell.records.upsert(rows)

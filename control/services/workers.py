@@ -1,0 +1,94 @@
+"""What workers say, and what they are told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from control.contracts.worker import Heartbeat, Register, StreamEvent
+from control.domain import leases
+from control.domain.errors import RapidoError, conflict, not_found
+from control.domain.rooms import nearest_server
+from control.services import sessions
+from control.services.ports import Cell, Pulse
+
+STALE = conflict(
+    "stale-registration",
+    "A newer instance of this worker registered",
+    "Stop this instance, or register again to take the name back.",
+)
+
+
+def register(cell: Cell, ask: Register) -> dict[str, Any]:
+    """A worker's new life: its registration number, the key of calls to it, a probe room."""
+    facts = ask.model_dump(mode="json", exclude={"worker_id"})
+    facts["avatars"] = ",".join(ask.avatars)
+    registration = cell.store.register(ask.worker_id, facts)
+    room = f"probe-{cell.name}-{ask.worker_id}"
+    server = nearest_server(cell.livekit, None, cell.at, cell.store.failed_livekit())
+    token = cell.rooms.token(f"probe-{ask.worker_id}", room, 3600.0, kind="avatar")
+    return {
+        "registration": registration,
+        "key": cell.workers.key(ask.worker_id, registration),
+        "heartbeat_interval_s": leases.HEARTBEAT_INTERVAL_S,
+        "dead_after_s": leases.DEAD_AFTER_S,
+        "probe": {"url": server.url, "room": room, "token": token},
+    }
+
+
+def heartbeat(cell: Cell, worker_id: str, beat: Heartbeat) -> Pulse:
+    """Counts the worker alive. Raises stale-registration for an older instance."""
+    heard = {
+        "state": beat.state.value,
+        "slots": beat.slots,
+        "avatars": ",".join(beat.avatars),
+        "late": beat.lateness_p95_ms,
+        "running": [[r.session_id, r.generation, r.state == "live"] for r in beat.running],
+    }
+    pulse = cell.store.heartbeat(worker_id, beat.registration, heard)
+    if pulse is None:
+        raise STALE
+    return pulse
+
+
+def deregister(cell: Cell, worker_id: str, registration: int) -> None:
+    """The worker is gone; again is the same. Raises stale-registration for an older instance."""
+    if not cell.store.deregister(worker_id, registration):
+        raise STALE
+
+
+def event(cell: Cell, worker_id: str, said: StreamEvent) -> None:
+    """First frame, end or failure of a stream. Raises stale-generation for a lost lease."""
+    session = cell.store.session(said.session_id)
+    if session is None:
+        raise not_found("session", said.session_id)
+    if session.worker_id != worker_id or session.generation != said.generation:
+        raise _stale_generation(said)
+    if not session.is_open:
+        if said.type == "first_frame":
+            raise _stale_generation(said)
+        return
+    if said.type == "ended":
+        sessions.end(cell, said.session_id, said.reason or "The lesson ended.", said.generation)
+    elif session.task_token is not None:
+        if said.type == "first_frame":
+            cell.workflows.answer(session.task_token, {"generation": said.generation})
+        else:
+            cell.workflows.refuse(session.task_token, said.reason or "the stream failed")
+    elif said.type == "failed" and session.status == "live":
+        cell.store.finish(said.session_id, said.generation, "failed", said.reason)
+        if session.room is not None:
+            cell.rooms.close(session.livekit_url, session.room)
+
+
+def _stale_generation(said: StreamEvent) -> RapidoError:
+    return conflict(
+        "stale-generation",
+        "The lease went to another worker",
+        f"Stop the stream of {said.session_id}: generation {said.generation} holds no lease.",
+    )
+
+
+def drain(cell: Cell, worker_id: str) -> None:
+    """No new lease from now on; the live ones end by themselves."""
+    if not cell.store.drain(worker_id):
+        raise not_found("worker", worker_id)

@@ -15,7 +15,8 @@ def _client(service: str) -> Any:
     from botocore.config import Config
 
     quick = Config(connect_timeout=2, read_timeout=5, retries={"max_attempts": 2})
-    return boto3.client(service, config=quick)
+    make: Any = boto3.client
+    return make(service, config=quick)
 
 
 class Secret:

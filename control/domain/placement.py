@@ -44,7 +44,7 @@ class Scored:
 
 
 def distance_term(region_at: Point, learner: Point | None, measured_rtt_ms: float | None) -> float:
-    """1 - min(1, rtt/300): the client's own measurement, else an estimate; 1 if neither is known."""
+    """1 - min(1, rtt/300) of the client's own measurement, else of an estimate; 1 if unknown."""
     if measured_rtt_ms is not None:
         return 1.0 - min(1.0, measured_rtt_ms / WORST_RTT_MS)
     if learner is None:

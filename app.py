@@ -1,0 +1,9 @@
+"""Chalice entry: the app and its blueprints, nothing else."""
+
+from chalice.app import Chalice
+
+from control.entrypoints import cell_api, sessions_api, workers_api
+
+app = Chalice(app_name="rapido")
+for module in (sessions_api, workers_api, cell_api):
+    app.register_blueprint(module.blueprint)

@@ -1,0 +1,1 @@
+"""The local cell: template.yaml interpreted on one machine, with the real parts."""

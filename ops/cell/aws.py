@@ -1,0 +1,140 @@
+"""AWS on one machine: moto's server, its Step Functions calling the cell's own functions.
+
+Run as ``python -m ops.cell.aws``; RAPIDO_AWS_PORT is where it listens, RAPIDO_INVOKE_URL where the
+functions' process answers invocations.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import boto3
+import httpx
+from moto.core.config import default_user_config
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from werkzeug.serving import run_simple
+from werkzeug.wrappers import Request, Response
+
+from ops.cell.supervisor import Supervisor
+
+INVOCATION = re.compile(r"/2015-03-31/functions/[^/]+/invocations")
+_LAMBDA_TIMEOUT_S = 900.0
+
+Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+class FunctionsFirst:
+    """WSGI: hands Lambda invocations to the functions' process, everything else to moto."""
+
+    def __init__(self, moto: Wsgi, invoke_url: str) -> None:
+        self._moto = moto
+        self._client = httpx.Client(
+            base_url=invoke_url,
+            timeout=_LAMBDA_TIMEOUT_S,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
+        )
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if INVOCATION.fullmatch(environ.get("PATH_INFO", "")) is None:
+            return self._moto(environ, start_response)
+        return self._invoke(Request(environ))(environ, start_response)
+
+    def _invoke(self, request: Request) -> Response:
+        headers = {
+            key: value
+            for key, value in request.headers.items()
+            if key.lower() in ("content-type", "x-amz-invocation-type")
+        }
+        try:
+            answer = self._client.post(request.path, content=request.get_data(), headers=headers)
+        except httpx.TransportError as error:
+            # AWS says the same when the service itself cannot run the function.
+            fault = f'{{"Message": "the functions do not answer: {type(error).__name__}"}}'
+            return Response(fault, 503, {"X-Amzn-ErrorType": "ServiceException"})
+        kept = {k: v for k, v in answer.headers.items() if k.lower().startswith("x-amz")}
+        return Response(answer.content, answer.status_code, kept, content_type="application/json")
+
+
+class SharedClients(boto3.Session):
+    """A session that gives the same client again.
+
+    moto's interpreter asks the default session for a new client at every task, which costs more
+    than the task; clients may be shared between threads.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._clients: dict[tuple[Any, ...], Any] = {}
+
+    def client(self, *args: Any, **kwargs: Any) -> Any:
+        """As boto3.Session.client, one for each service, region and address."""
+        key = (*args, *(kwargs.get(k) for k in ("service_name", "region_name", "endpoint_url")))
+        if key not in self._clients:
+            self._clients[key] = super().client(*args, **kwargs)
+        return self._clients[key]
+
+
+def start_aws(
+    supervisor: Supervisor, port: int, invoke_url: str, *, name: str = "aws", region: str
+) -> str:
+    """Starts moto's server as a part and returns its URL.
+
+    Raises:
+        PartError: it does not answer; the message holds its log.
+    """
+    environment = {
+        **os.environ,
+        **aws_environment(f"http://127.0.0.1:{port}", region),
+        "MOTO_PORT": str(port),
+        "RAPIDO_AWS_PORT": str(port),
+        "RAPIDO_INVOKE_URL": invoke_url,
+    }
+    url = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"{url}/moto-api/data.json", timeout=5.0).is_success
+        except httpx.TransportError:
+            return False
+
+    supervisor.start(name, [sys.executable, "-m", "ops.cell.aws"], environment, answers, 60.0)
+    return url
+
+
+def aws_environment(url: str, region: str) -> dict[str, str]:
+    """What makes boto3 speak to this machine and never to the real AWS."""
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_REGION": region,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def main() -> None:
+    """Serves until killed."""
+    default_user_config["stepfunctions"] = {"execute_state_machine": True}
+    boto3.DEFAULT_SESSION = SharedClients()
+    moto = DomainDispatcherApplication(create_backend_app)
+    application = FunctionsFirst(moto, os.environ["RAPIDO_INVOKE_URL"])
+    run_simple(
+        "127.0.0.1",
+        int(os.environ["RAPIDO_AWS_PORT"]),
+        application,
+        threaded=True,
+        request_handler=MotoRequestHandler,
+    )
+
+
+if __name__ == "__main__":
+    main()

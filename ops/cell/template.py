@@ -1,0 +1,296 @@
+"""template.yaml as the local cell runs it: functions, their sources, queues, state machines."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ops.cell.intrinsics import ACCOUNT_ID, Resolver, TemplateError, read_yaml
+
+FUNCTION = "AWS::Serverless::Function"
+STATE_MACHINE = "AWS::Serverless::StateMachine"
+QUEUE = "AWS::SQS::Queue"
+
+_RATE = re.compile(r"rate\((\d+) (minute|hour|day)s?\)")
+_UNIT_S = {"minute": 60, "hour": 3600, "day": 86400}
+
+
+@dataclass(frozen=True)
+class ApiRoute:
+    """One method and path; ``signed`` where the template asks for AWS_IAM."""
+
+    method: str
+    path: str
+    signed: bool
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Invoke every ``every_s`` seconds with ``payload``."""
+
+    name: str
+    every_s: float
+    payload: Any
+
+
+@dataclass(frozen=True)
+class QueueSource:
+    """Invoke with up to ``batch`` messages of ``queue`` (a logical id)."""
+
+    queue: str
+    batch: int
+    reports_failures: bool
+
+
+@dataclass(frozen=True)
+class Function:
+    """A Lambda function; ``unsupported`` names event sources that do not run locally."""
+
+    name: str
+    handler: str
+    environment: Mapping[str, str]
+    timeout_s: int
+    memory_mb: int
+    routes: tuple[ApiRoute, ...]
+    schedules: tuple[Schedule, ...]
+    queues: tuple[QueueSource, ...]
+    unsupported: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A queue and its attributes as SQS takes them (all strings)."""
+
+    logical_id: str
+    name: str
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class StateMachine:
+    """A state machine; ``definition`` is its ASL with the substitutions made."""
+
+    logical_id: str
+    name: str
+    definition: str
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The template with every reference resolved."""
+
+    functions: Mapping[str, Function]
+    queues: Mapping[str, Queue]
+    state_machines: Mapping[str, StateMachine]
+
+    def environment(self) -> dict[str, str]:
+        """All functions' variables together: locally they share one process.
+
+        Raises:
+            TemplateError: two functions want different values of one variable.
+        """
+        merged: dict[str, str] = {}
+        for function in self.functions.values():
+            for key, value in function.environment.items():
+                if merged.setdefault(key, value) != value:
+                    raise TemplateError(
+                        f"{function.name}.Environment.{key}: another function has a different "
+                        "value; the local cell runs all functions in one process"
+                    )
+        return merged
+
+
+class Template:
+    """A template as read; ``resolve`` makes it concrete."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        self._data = read_yaml(path)
+        self._resources: dict[str, dict[str, Any]] = self._data["Resources"]
+
+    def names(self, kind: str) -> tuple[str, ...]:
+        """Logical ids of the resources of one type."""
+        return tuple(k for k, resource in self._resources.items() if resource.get("Type") == kind)
+
+    def resolve(
+        self,
+        parameters: Mapping[str, str],
+        attributes: Mapping[str, str],
+        region: str = "us-east-1",
+    ) -> Deployment:
+        """Every reference replaced.
+
+        ``parameters`` override the template's defaults. ``attributes`` gives what this machine
+        knows of resources: ``"X"`` for ``!Ref X``, ``"X.Y"`` for ``!GetAtt X.Y``.
+
+        Raises:
+            TemplateError: an unknown reference, parameter or value, by resource and property.
+        """
+        declared = self._data.get("Parameters", {})
+        for name in parameters:
+            if name not in declared:
+                raise TemplateError(f"Parameters.{name}: not declared in {self.path.name}")
+        names, known = self._own_names(region)
+        names |= {k: v["Default"] for k, v in declared.items() if "Default" in v}
+        names |= {k: v for k, v in attributes.items() if "." not in k} | dict(parameters)
+        known |= {k: v for k, v in attributes.items() if "." in k}
+        resolver = Resolver(
+            names, known, self._data.get("Conditions", {}), self._data.get("Mappings", {})
+        )
+        return Deployment(
+            {name: self._function(name, resolver) for name in self._present(FUNCTION, resolver)},
+            {name: self._queue(name, resolver) for name in self._present(QUEUE, resolver)},
+            {
+                name: self._machine(name, resolver)
+                for name in self._present(STATE_MACHINE, resolver)
+            },
+        )
+
+    def _present(self, kind: str, resolver: Resolver) -> list[str]:
+        return [
+            name
+            for name in self.names(kind)
+            if "Condition" not in (resource := self._resources[name])
+            or resolver.condition(resource["Condition"], f"{name}.Condition")
+        ]
+
+    def _own_names(self, region: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Names and attributes that follow from the template alone."""
+        from ops.cell.intrinsics import NO_VALUE
+
+        names: dict[str, Any] = {
+            "AWS::Region": region,
+            "AWS::AccountId": ACCOUNT_ID,
+            "AWS::Partition": "aws",
+            "AWS::URLSuffix": "amazonaws.com",
+            "AWS::StackName": "local",
+            "AWS::NoValue": NO_VALUE,
+        }
+        attributes: dict[str, Any] = {}
+        for name in self.names(FUNCTION):
+            names[name] = name
+            attributes[f"{name}.Arn"] = f"arn:aws:lambda:{region}:{ACCOUNT_ID}:function:{name}"
+        for name in self.names(STATE_MACHINE):
+            arn = f"arn:aws:states:{region}:{ACCOUNT_ID}:stateMachine:{name}"
+            names[name] = attributes[f"{name}.Arn"] = arn
+            attributes[f"{name}.Name"] = name
+        for name in self.names(QUEUE):
+            fifo = self._resources[name].get("Properties", {}).get("FifoQueue")
+            queue = f"{name}.fifo" if fifo else name
+            attributes[f"{name}.Arn"] = f"arn:aws:sqs:{region}:{ACCOUNT_ID}:{queue}"
+            attributes[f"{name}.QueueName"] = queue
+        return names, attributes
+
+    def _function(self, name: str, resolver: Resolver) -> Function:
+        shared = self._data.get("Globals", {}).get("Function", {})
+        own = self._resources[name].get("Properties", {})
+        raw_environment = {
+            **shared.get("Environment", {}).get("Variables", {}),
+            **own.get("Environment", {}).get("Variables", {}),
+        }
+        environment = resolver.value(raw_environment, f"{name}.Environment.Variables")
+        settings = {**shared, **own}
+        if "Handler" not in settings:
+            raise TemplateError(f"{name}.Handler: missing; write MODULE.FUNCTION")
+        events = {
+            key: {**event, "Properties": resolver.value(event.get("Properties", {}), where)}
+            for key, event in own.get("Events", {}).items()
+            for where in [f"{name}.Events.{key}"]
+        }
+        return Function(
+            name=name,
+            handler=str(resolver.value(settings["Handler"], f"{name}.Handler")),
+            environment={key: _text(value) for key, value in environment.items()},
+            timeout_s=int(settings.get("Timeout", 3)),
+            memory_mb=int(settings.get("MemorySize", 128)),
+            routes=tuple(_route(event["Properties"]) for event in _of(events, "Api")),
+            schedules=_schedules(name, events),
+            queues=tuple(self._queue_source(name, event) for event in _of(events, "SQS")),
+            unsupported=_unsupported(name, events),
+        )
+
+    def _queue_source(self, function: str, event: Mapping[str, Any]) -> QueueSource:
+        properties = event["Properties"]
+        arn = str(properties.get("Queue", ""))
+        matches = [q for q in self.names(QUEUE) if arn.rsplit(":", 1)[-1] in (q, f"{q}.fifo")]
+        if not matches:
+            raise TemplateError(f"{function}.Events: queue {arn!r} is none of this template's")
+        reports = "ReportBatchItemFailures" in properties.get("FunctionResponseTypes", ())
+        return QueueSource(matches[0], int(properties.get("BatchSize", 10)), reports)
+
+    def _queue(self, name: str, resolver: Resolver) -> Queue:
+        raw = self._resources[name].get("Properties", {})
+        kept = {k: v for k, v in raw.items() if k not in ("QueueName", "Tags")}
+        properties = resolver.value(kept, name)
+        return Queue(
+            logical_id=name,
+            name=str(resolver.attribute(f"{name}.QueueName", name)),
+            attributes={key: _text(value) for key, value in properties.items()},
+        )
+
+    def _machine(self, name: str, resolver: Resolver) -> StateMachine:
+        properties = self._resources[name].get("Properties", {})
+        if "DefinitionUri" not in properties:
+            raise TemplateError(f"{name}.DefinitionUri: missing; name the .asl.json file")
+        source = self.path.parent / str(properties["DefinitionUri"])
+        try:
+            definition = source.read_text(encoding="utf-8")
+            json.loads(definition)
+        except (OSError, ValueError) as error:
+            raise TemplateError(f"{name}.DefinitionUri: {source.name}: {error}") from error
+        where = f"{name}.DefinitionSubstitutions"
+        values = resolver.value(properties.get("DefinitionSubstitutions", {}), where)
+        for key, value in values.items():
+            definition = definition.replace(f"${{{key}}}", str(value))
+        left = re.search(r"\$\{(\w+)\}", definition)
+        if left:
+            raise TemplateError(f"{where}: no value for {left.group(1)!r} used in {source.name}")
+        return StateMachine(name, name, definition)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value) if isinstance(value, (dict, list)) else str(value)
+
+
+def _of(events: Mapping[str, Mapping[str, Any]], *kinds: str) -> list[Mapping[str, Any]]:
+    return [event for event in events.values() if event.get("Type") in kinds]
+
+
+def _route(properties: Mapping[str, Any]) -> ApiRoute:
+    signed = properties.get("Auth", {}).get("Authorizer") == "AWS_IAM"
+    return ApiRoute(str(properties["Method"]).upper(), str(properties["Path"]), signed)
+
+
+def _expression(properties: Mapping[str, Any]) -> str:
+    return str(properties.get("Schedule", properties.get("ScheduleExpression", "")))
+
+
+def _is_pumped(event: Mapping[str, Any]) -> bool:
+    if event.get("Type") in ("Schedule", "ScheduleV2"):
+        return _RATE.fullmatch(_expression(event["Properties"])) is not None
+    return event.get("Type") in ("Api", "SQS")
+
+
+def _unsupported(function: str, events: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(f"{function}.{key}" for key, event in events.items() if not _is_pumped(event))
+
+
+def _schedules(function: str, events: Mapping[str, Mapping[str, Any]]) -> tuple[Schedule, ...]:
+    found = []
+    for key, event in events.items():
+        properties = event["Properties"]
+        switched_on = properties.get("Enabled", True) and properties.get("State") != "DISABLED"
+        if event.get("Type") not in ("Schedule", "ScheduleV2") or not switched_on:
+            continue
+        rate = _RATE.fullmatch(_expression(properties))
+        if rate is not None:
+            payload = json.loads(properties["Input"]) if "Input" in properties else {}
+            every_s = float(int(rate.group(1)) * _UNIT_S[rate.group(2)])
+            found.append(Schedule(f"{function}.{key}", every_s, payload))
+    return tuple(found)

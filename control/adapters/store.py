@@ -94,11 +94,11 @@ class ValkeyStore:
         return _session(session_id, fields) if fields else None
 
     def page(
-        self, tenant: str | None, before_ms: int | None, limit: int
+        self, tenant: str | None, before: int | None, limit: int
     ) -> tuple[list[Session], int | None]:
-        """Newest first, created before ``before_ms``; and where the next page begins, if any."""
+        """Newest first, born before ``before``; and where the next page begins, if any."""
         key = self._prefix + ("sessions" if tenant is None else f"tenant:{tenant}")
-        top = "+inf" if before_ms is None else f"({before_ms}"
+        top = "+inf" if before is None else f"({before}"
         found = self._call(
             "zrange",
             key,

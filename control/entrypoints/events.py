@@ -13,7 +13,7 @@ def tick(event: dict[str, Any], context: Any) -> dict[str, int]:
     """Every minute."""
     del event, context
     done = upkeep.tick(bootstrap.cell())
-    logger.info("tick", **done)
+    logger.info("tick", extra=dict(done))
     return done
 
 

@@ -118,6 +118,7 @@ def _serve(
     parameters: dict[str, str],
 ) -> Response:
     began = time.perf_counter()
+    raw_body = bytes(request.raw_body or b"")  # type: ignore[arg-type]
     headers = request.headers
     asked = headers.get("x-correlation-id", "")
     correlation_id = (
@@ -131,10 +132,10 @@ def _serve(
         call = Call(
             cell,
             caller,
-            _parsed(body, request.raw_body) if body else None,
+            _parsed(body, raw_body) if body else None,
             headers,
             _query(request, query),
-            request.raw_body,
+            raw_body,
             correlation_id,
         )
         answer = run(call, **parameters)

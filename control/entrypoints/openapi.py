@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from control.contracts.problem import MEDIA_TYPE, Problem
-from control.entrypoints import cell_api, sessions_api, workers_api
+from control.entrypoints import cell_api, sessions_api, workers_api  # noqa: F401 (fill ROUTES)
 from control.entrypoints.http import ROUTES, Route
 from control.version import __version__
 
@@ -40,7 +40,6 @@ _SCHEMES = {
 
 def describe() -> dict[str, Any]:
     """The whole description, the same for the same code."""
-    assert cell_api and sessions_api and workers_api  # their import filled ROUTES
     models: dict[str, type[BaseModel]] = {"Problem": Problem}
     for route in ROUTES:
         for model in (route.body, *route.answers.values()):

@@ -130,14 +130,14 @@ def page(
     cell: Cell, caller: Caller, status: str | None, cursor: str | None, limit: int = 50
 ) -> tuple[list[Session], str | None]:
     """Newest first, and the cursor of the next page. Raises invalid-request for a bad cursor."""
-    before_ms = None
+    before = None
     if cursor is not None:
         if not cursor.isdigit() or len(cursor) > 15:
             fault = Fault("cursor", "is not one of ours", "send the cursor of the page before")
             raise invalid(fault)
-        before_ms = int(cursor)
+        before = int(cursor)
     tenant = None if caller.role == "operator" else caller.tenant
-    sessions, after = cell.store.page(tenant, before_ms, limit)
+    sessions, after = cell.store.page(tenant, before, limit)
     if status is not None:
         sessions = [one for one in sessions if one.status == status]
     return sessions, None if after is None else str(after)

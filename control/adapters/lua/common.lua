@@ -11,7 +11,7 @@
 --   gen       int   fencing numbers, never repeated
 --   s:SID     hash  the session
 --   starting  zset  session -> since, ms
---   sessions  zset  session -> created, ms; tenant:T the same of one tenant
+--   sessions  zset  session -> first generation, so in order of birth; tenant:T those of one tenant
 --   outbox    zset  snapshot -> sequence number, until the records queue has it
 local P = KEYS[1]
 local TIME = redis.call('TIME')

@@ -40,8 +40,10 @@ for field, value in pairs(ask.fields) do redis.call('HSET', key, field, value) e
 redis.call('SET', ask.lesson_key, ask.session_id)
 redis.call('ZADD', P .. 'starting', NOW, ask.session_id)
 for _, list in ipairs({P .. 'sessions', P .. 'tenant:' .. ask.tenant}) do
-  redis.call('ZADD', list, NOW, ask.session_id)
-  redis.call('ZREMRANGEBYSCORE', list, 0, NOW - FINISHED_S * 1000)
+  redis.call('ZADD', list, generation, ask.session_id)
+  for _, old in ipairs(redis.call('ZRANGE', list, 0, 1)) do -- forgotten ones leave as new ones come
+    if redis.call('EXISTS', P .. 's:' .. old) == 0 then redis.call('ZREM', list, old) end
+  end
 end
 record(ask.session_id)
 existing(ask.session_id)

@@ -1,0 +1,97 @@
+"""The score, its terms, and where a room goes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from control.domain import placement
+from control.domain.geography import REGIONS, Point, distance_km
+from control.domain.placement import Scored, choose, distance_term, terms
+from control.domain.rooms import LivekitServer, nearest_server
+
+EAST, WEST, EUROPE = (
+    LivekitServer(name, f"wss://{name}.example", REGIONS[name])
+    for name in ("us-east-1", "us-west-2", "eu-central-1")
+)
+NEW_YORK, DENVER, BERLIN = Point(40.7, -74.0), Point(39.7, -105.0), Point(52.5, 13.4)
+
+
+def test_the_weights_are_a_whole() -> None:
+    total = placement.DISTANCE + placement.LOAD + placement.PERFORMANCE + placement.CAPACITY
+    assert total == pytest.approx(1.0)
+
+
+def test_new_york_to_berlin_is_6385_km() -> None:
+    assert distance_km(NEW_YORK, BERLIN) == pytest.approx(6385, abs=15)
+
+
+@pytest.mark.parametrize(
+    ("rtt_ms", "term"), [(0.0, 1.0), (150.0, 0.5), (300.0, 0.0), (9000.0, 0.0)]
+)
+def test_a_measured_round_trip_decides_the_distance(rtt_ms: float, term: float) -> None:
+    assert distance_term(EAST.at, BERLIN, rtt_ms) == pytest.approx(term)
+
+
+def test_without_location_or_measurement_distance_does_not_count_against_anybody() -> None:
+    assert distance_term(EAST.at, None, None) == 1.0
+
+
+def test_terms_of_a_half_full_worker_with_late_frames() -> None:
+    scored = terms("w", 1.0, slots=24, used=12, lateness_ms=10.0, holds_avatar=True)
+
+    assert (scored.load, scored.performance, scored.capacity) == (0.5, 0.75, 0.5)
+    assert scored.score == pytest.approx(0.4 + 0.15 + 0.15 + 0.05)
+
+
+candidates = st.lists(
+    st.builds(
+        terms,
+        st.text("abc", min_size=1, max_size=6),
+        st.floats(0, 1),
+        st.just(24),
+        st.integers(0, 23),
+        st.floats(0, 80),
+        st.booleans(),
+    ),
+    max_size=12,
+)
+
+
+@given(candidates)
+def test_the_choice_is_never_worse_than_the_margin(found: list[Scored]) -> None:
+    chosen = choose(found)
+
+    if not found:
+        assert chosen is None
+        return
+    best = max(one.score for one in found)
+    assert chosen is not None
+    assert 0.0 <= chosen.score <= 1.0
+    assert chosen.score >= best - placement.AVATAR_MARGIN - 1e-12
+    near = [one for one in found if one.score >= best - placement.AVATAR_MARGIN]
+    assert chosen.holds_avatar or not any(one.holds_avatar for one in near)
+
+
+def test_room_in_the_region_of_both() -> None:
+    assert nearest_server([WEST, EAST, EUROPE], NEW_YORK, EAST.at) is EAST
+
+
+def test_room_for_a_learner_between_two_regions_is_nearest_to_both_together() -> None:
+    assert nearest_server([EAST, WEST, EUROPE], DENVER, WEST.at) is WEST
+    assert nearest_server([EAST, WEST, EUROPE], DENVER, EAST.at) is EAST
+
+
+def test_a_failed_region_is_left_out() -> None:
+    assert nearest_server([EAST, WEST, EUROPE], NEW_YORK, EAST.at, {"us-east-1"}) is WEST
+
+
+def test_when_all_probes_failed_the_nearest_is_still_tried() -> None:
+    failed = {"us-east-1", "us-west-2"}
+    assert nearest_server([EAST, WEST], NEW_YORK, EAST.at, failed) is EAST
+
+
+def test_no_server_is_a_clear_error() -> None:
+    with pytest.raises(ValueError, match="RAPIDO_LIVEKIT"):
+        nearest_server([], None, EAST.at)

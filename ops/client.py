@@ -1,0 +1,107 @@
+"""A client of any cell's HTTP API, for the command line, the demo and the tests."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+STATE = Path(".rapido")
+
+
+class CallError(Exception):
+    """The cell refused; the message is its own, with what to do."""
+
+    def __init__(self, status: int, problem: dict[str, Any]) -> None:
+        self.status = status
+        self.problem = problem
+        faults = "; ".join(
+            f"{one['field']} {one['fault']}: {one['remedy']}" for one in problem.get("errors", ())
+        )
+        detail = problem.get("detail", "")
+        super().__init__(f"{problem.get('title', status)}. {faults or detail}")
+
+    @property
+    def slug(self) -> str:
+        """The problem's stable name."""
+        return str(self.problem.get("type", "")).rpartition(":")[2]
+
+
+class NoCell(Exception):
+    """No cell was named and none is up here."""
+
+
+def running_cell(name: str | None = None) -> dict[str, Any]:
+    """What ``rapido up`` wrote about the cell that is up in this folder. Raises NoCell."""
+    found = sorted(STATE.glob(f"{name or '*'}/cell.json"), key=lambda p: p.stat().st_mtime)
+    if not found:
+        raise NoCell("no cell is up here: run `rapido up`, or give --url and --key")
+    facts: dict[str, Any] = json.loads(found[-1].read_text())
+    return facts
+
+
+def connect(url: str | None, key: str | None, operator: bool = False) -> CellClient:
+    """By --url and --key, else RAPIDO_URL and RAPIDO_KEY, else the cell that is up here."""
+    url, key = url or os.environ.get("RAPIDO_URL"), key or os.environ.get("RAPIDO_KEY")
+    if not url or not key:
+        facts = running_cell()
+        url = url or facts["url"]
+        key = key or facts["operator_key" if operator else "client_key"]
+    return CellClient(str(url), str(key))
+
+
+class CellClient:
+    """Every call raises CallError with the cell's own words."""
+
+    def __init__(self, url: str, key: str) -> None:
+        headers = {"Authorization": f"Bearer {key}"}
+        self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=15.0)
+
+    def __enter__(self) -> CellClient:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        query: dict[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """One call; {} for an empty answer."""
+        answer = self._http.request(method, path, json=body, params=query)
+        if answer.status_code >= 400:
+            try:
+                problem = answer.json()
+            except ValueError:
+                problem = {"title": f"HTTP {answer.status_code}", "detail": answer.text[:200]}
+            raise CallError(answer.status_code, problem)
+        return dict(answer.json()) if answer.content else {}
+
+    def start(self, lesson: str, **more: Any) -> dict[str, Any]:
+        """Starts the lesson's avatar, or finds it."""
+        return self.call("POST", "/api/v1/sessions", {"lesson_id": lesson, **more})
+
+    def show(self, session: str) -> dict[str, Any]:
+        """The session."""
+        return self.call("GET", f"/api/v1/sessions/{session}")
+
+    def end(self, session: str) -> None:
+        """Again and again is the same."""
+        self.call("DELETE", f"/api/v1/sessions/{session}")
+
+    def token(self, session: str, role: str, identity: str | None = None) -> dict[str, Any]:
+        """A room token for a learner or a voice."""
+        body = {"role": role} | ({"identity": identity} if identity else {})
+        return self.call("POST", f"/api/v1/sessions/{session}/token", body)

@@ -1,0 +1,74 @@
+"""The baseline: livekit.rtc and nothing else. ``python -m ops.demo.bare`` reads lines
+
+``URL TOKEN SECONDS`` and for each connects, publishes 512² at 25 fps with silence, and leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+
+import numpy as np
+from livekit import rtc
+from livekit.rtc import FrameMetadata, FrameMetadataFeature
+
+SIZE, FRAME_S = 512, 0.04
+RATE_HZ = 48_000
+
+
+async def publish(url: str, token: str, seconds: float) -> None:
+    """One room, from connecting to leaving."""
+    room = rtc.Room()
+    await room.connect(
+        url, token, rtc.RoomOptions(auto_subscribe=False, single_peer_connection=False)
+    )
+    video, audio = rtc.VideoSource(SIZE, SIZE), rtc.AudioSource(RATE_HZ, 1, queue_size_ms=200)
+    options = rtc.TrackPublishOptions(
+        video_codec=rtc.VideoCodec.VP8,
+        simulcast=False,
+        source=rtc.TrackSource.SOURCE_CAMERA,
+        frame_metadata_features=[
+            FrameMetadataFeature.FMF_USER_TIMESTAMP,
+            FrameMetadataFeature.FMF_FRAME_ID,
+        ],
+    )
+    me = room.local_participant
+    await asyncio.gather(
+        me.publish_track(rtc.LocalVideoTrack.create_video_track("video", video), options),
+        me.publish_track(rtc.LocalAudioTrack.create_audio_track("audio", audio)),
+    )
+    noise = np.random.default_rng(1).integers(60, 200, (SIZE * 3 // 2, SIZE), np.uint8)
+    still = noise.copy()
+    still[:] = 128
+    still[200:240, 200:300] = noise[200:240, 200:300]
+    silence = rtc.AudioFrame(bytes(RATE_HZ // 25 * 2), RATE_HZ, 1, RATE_HZ // 25)
+    began = due = time.monotonic()
+    number = 0
+    while time.monotonic() - began < seconds:
+        still = np.roll(still, 2, axis=1)
+        frame = rtc.VideoFrame(SIZE, SIZE, rtc.VideoBufferType.I420, memoryview(still.reshape(-1)))
+        stamp = FrameMetadata(user_timestamp=time.time_ns() // 1000, frame_id=number)
+        video.capture_frame(frame, metadata=stamp)
+        await audio.capture_frame(silence)
+        number += 1
+        due += FRAME_S
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+    await room.disconnect()
+
+
+async def main() -> None:
+    """Serves until its input ends."""
+    loop = asyncio.get_running_loop()
+    print("ready", flush=True)
+    running: set[asyncio.Task[None]] = set()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        url, token, seconds = line.split()
+        task = asyncio.create_task(publish(url, token, float(seconds)))
+        running.add(task)
+        task.add_done_callback(running.discard)
+    await asyncio.gather(*running)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

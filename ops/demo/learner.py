@@ -1,0 +1,98 @@
+"""A learner's client: joins, decodes, and keeps what it saw and heard, with the times."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from livekit import rtc
+
+RATE_HZ = 48_000
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One decoded picture; ``handed_s`` (Unix) and ``number`` as the publisher stamped it."""
+
+    at_s: float
+    handed_s: float | None
+    number: int
+    i420: bytes | None
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A piece of sound, as it left the receiver's jitter buffer."""
+
+    at_s: float
+    pcm: npt.NDArray[np.int16]
+
+
+@dataclass
+class Learner:
+    """Times are this machine's monotonic clock; pictures are kept where ``keep`` is true."""
+
+    keep: bool = False
+    room: rtc.Room = field(default_factory=rtc.Room)
+    seen: list[Seen] = field(default_factory=list)
+    heard: list[Heard] = field(default_factory=list)
+    first_frame: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def join(self, url: str, token: str) -> None:
+        """Connects; tracks are watched from their subscription on."""
+        self.room.on("track_subscribed", self._watch)
+        await self.room.connect(url, token)
+
+    def _watch(
+        self,
+        track: rtc.RemoteTrack,
+        publication: rtc.RemoteTrackPublication,
+        participant: rtc.RemoteParticipant,
+    ) -> None:
+        del publication, participant
+        watch = (
+            self._video(track) if isinstance(track, rtc.RemoteVideoTrack) else self._audio(track)
+        )
+        self._tasks.append(asyncio.create_task(watch))
+
+    async def _video(self, track: rtc.Track) -> None:
+        stream = rtc.VideoStream(track)
+        try:
+            async for event in stream:
+                now = time.monotonic()
+                handed, number = None, -1
+                if event.metadata is not None and event.metadata.user_timestamp:
+                    handed = event.metadata.user_timestamp / 1e6
+                    number = int(event.metadata.frame_id)
+                data = None
+                if self.keep:
+                    data = bytes(event.frame.convert(rtc.VideoBufferType.I420).data)
+                size = (event.frame.width, event.frame.height)
+                self.seen.append(Seen(now, handed, number, data, size))
+                self.first_frame.set()
+        finally:
+            await stream.aclose()
+
+    async def _audio(self, track: rtc.Track) -> None:
+        stream = rtc.AudioStream(track, sample_rate=RATE_HZ, num_channels=1, frame_size_ms=10)
+        try:
+            async for event in stream:
+                pcm = np.frombuffer(event.frame.data, np.int16).copy()
+                self.heard.append(Heard(time.monotonic(), pcm))
+        finally:
+            await stream.aclose()
+
+    async def leave(self) -> None:
+        """Ends the watching first, then disconnects."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await self.room.disconnect()

@@ -23,6 +23,7 @@ from moto.moto_server.werkzeug_app import (
 from werkzeug.serving import run_simple
 from werkzeug.wrappers import Request, Response
 
+from ops.cell.files import ROOT, own_environment
 from ops.cell.supervisor import Supervisor
 
 INVOCATION = re.compile(r"/2015-03-31/functions/[^/]+/invocations")
@@ -91,7 +92,7 @@ def start_aws(
         PartError: it does not answer; the message holds its log.
     """
     environment = {
-        **os.environ,
+        **own_environment(),
         **aws_environment(f"http://127.0.0.1:{port}", region),
         "MOTO_PORT": str(port),
         "RAPIDO_AWS_PORT": str(port),
@@ -105,7 +106,9 @@ def start_aws(
         except httpx.TransportError:
             return False
 
-    supervisor.start(name, [sys.executable, "-m", "ops.cell.aws"], environment, answers, 60.0)
+    supervisor.start(
+        name, [sys.executable, "-m", "ops.cell.aws"], environment, answers, 60.0, cwd=ROOT
+    )
     return url
 
 

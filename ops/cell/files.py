@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
+"""The repository: our own processes run from here."""
+
 
 def write_private(path: Path, text: str) -> None:
     """Writes a file that only its owner reads, from the first byte on."""
@@ -23,3 +26,8 @@ def cache_dir() -> Path:
     """Where built and copied programs are kept between runs."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "rapido"
+
+
+def own_environment() -> dict[str, str]:
+    """What our own processes get of the caller's: all but the way to a real AWS account."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}

@@ -18,6 +18,18 @@ _PLACEHOLDER = re.compile(r"\$\{(!?)([^}]+)\}")
 _SHORT_FORMS = ("Sub", "If", "Equals", "Not", "And", "Or", "Join", "Select", "Split", "FindInMap")
 
 
+def pseudo_parameters(region: str) -> dict[str, Any]:
+    """The AWS:: names every template may refer to."""
+    return {
+        "AWS::Region": region,
+        "AWS::AccountId": ACCOUNT_ID,
+        "AWS::Partition": "aws",
+        "AWS::URLSuffix": "amazonaws.com",
+        "AWS::StackName": "local",
+        "AWS::NoValue": NO_VALUE,
+    }
+
+
 class TemplateError(ValueError):
     """The template cannot be read or resolved; the message names resource, property and remedy."""
 

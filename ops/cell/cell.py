@@ -1,0 +1,300 @@
+"""One cell on this machine: every part started in order, probed, watched and stopped."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import httpx
+
+from ops.cell.aws import aws_environment, start_aws
+from ops.cell.deploy import LocalAws, queue_urls, warm_up
+from ops.cell.files import ROOT, own_environment, write_private
+from ops.cell.functions import FunctionsPlan
+from ops.cell.livekit import LiveKit, start_livekit
+from ops.cell.ports import free_port
+from ops.cell.postgres import remove_outside_data, start_postgres
+from ops.cell.prepare import Keys, prepare
+from ops.cell.supervisor import Death, PartError, Supervisor
+from ops.cell.template import Template
+from ops.cell.valkey import start_valkey
+from ops.cell.workers import (
+    MAX_WORKERS,
+    WorkerIdentity,
+    announced_slots,
+    credentials_json,
+    make_identities,
+    start_worker,
+)
+
+_READY_TIMEOUT_S = 60.0
+
+
+@dataclass
+class Cell:
+    """A context manager; its addresses and keys are there once it is entered.
+
+    ``workers`` run ``gpu_node`` and share the processor evenly; ``port`` 0 takes a free one.
+    ``on_event`` gets a line for every step, and for every part that dies.
+
+    Raises on entering:
+        PartError: a part did not start; nothing runs then, and the message says why.
+        TemplateError: the template cannot be run here.
+    """
+
+    name: str = "desk"
+    workers: int = 2
+    region: str = "us-east-1"
+    state_dir: Path | None = None
+    port: int = 0
+    template: Path = ROOT / "template.yaml"
+    worker_env: Mapping[str, str] = field(default_factory=dict)
+    on_event: Callable[[str], None] = print
+
+    url: str = field(init=False, default="")
+    aws_url: str = field(init=False, default="")
+    store_url: str = field(init=False, default="")
+    database_url: str = field(init=False, default="")
+    client_key: str = field(init=False, default="")
+    operator_key: str = field(init=False, default="")
+    livekit_url: str = field(init=False, default="")
+    livekit_key: str = field(init=False, default="")
+    livekit_secret: str = field(init=False, default="")
+    deaths: list[Death] = field(init=False, default_factory=list)
+    broken: threading.Event = field(init=False, default_factory=threading.Event)
+    """Set when a part died that nobody stopped; ``deaths`` says which."""
+
+    def __enter__(self) -> Cell:
+        self._began = time.monotonic()
+        self._worker_ids: list[str] = []
+        self.directory = (self.state_dir or Path(".rapido") / self.name).resolve()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._lock = self._take_lock()
+        self._supervisor = Supervisor(self.directory / "logs", self._died)
+        try:
+            self._open()
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._close()
+
+    @property
+    def worker_pids(self) -> dict[str, int]:
+        """Process ids of the workers that run, by worker id."""
+        running = self._supervisor.names()
+        return {name: self._supervisor[name].pid for name in self._worker_ids if name in running}
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts that run: valkey, postgres, livekit, aws, functions, worker ids."""
+        return self._supervisor.names()
+
+    def kill(self, part: str) -> None:
+        """Kills a part with SIGKILL, as a crash would."""
+        self._supervisor.kill(part)
+
+    def add_worker(self) -> str:
+        """Starts one more worker; its id, once the cell counts its slots."""
+        identity = self._next_identity()
+        self._start_worker(identity)
+        self._write_state()
+        return identity.worker_id
+
+    def _open(self) -> None:
+        self._choose_addresses()
+        self._start_servers()
+        environment = self._deploy()
+        with ThreadPoolExecutor(3) as pool:
+            keys = pool.submit(prepare, environment)
+            functions = pool.submit(self._start_functions, environment)
+            self._use(keys.result())
+            functions.result()
+            pool.submit(warm_up, LocalAws(self.aws_url, self.region)).result()
+        self._await_cell()
+        self._tell("cell answers")
+        self._start_workers()
+        self._write_state()
+        self._tell(f"ready at {self.url}")
+
+    def _choose_addresses(self) -> None:
+        self._api_port = self.port or free_port()
+        self._invoke_port = free_port()
+        self._aws_port = free_port()
+        self.url = f"http://127.0.0.1:{self._api_port}"
+        self._identities = list(make_identities(self.name))
+        self._plan_template = Template(self.template)
+
+    def _start_servers(self) -> None:
+        webhook = f"{self.url}/api/v1/webhooks/livekit"
+        invoke_url = f"http://127.0.0.1:{self._invoke_port}"
+        with ThreadPoolExecutor(4) as pool:
+            livekit = pool.submit(
+                start_livekit, self._supervisor, self.directory, webhook, report=self._tell
+            )
+            aws = pool.submit(
+                start_aws, self._supervisor, self._aws_port, invoke_url, region=self.region
+            )
+            postgres = pool.submit(start_postgres, self._supervisor, self.directory)
+            valkey = pool.submit(start_valkey, self._supervisor, self.directory)
+            self.store_url = valkey.result()
+            self.database_url = postgres.result()
+            self._livekit: LiveKit = livekit.result()
+            self.aws_url = aws.result()
+        self.livekit_url = self._livekit.url
+        self.livekit_key, self.livekit_secret = self._livekit.key, self._livekit.secret
+        self._tell("valkey, postgres, livekit and aws answer")
+
+    def _deploy(self) -> dict[str, str]:
+        """Makes what the template says in the local AWS; the functions' whole environment."""
+        secret_id = f"rapido-{self.name}"
+        parameters = {
+            "CellName": self.name,
+            "StoreUrl": self.store_url,
+            "DatabaseUrl": self.database_url,
+            "LivekitServers": json.dumps([{"region": self.region, "url": self.livekit_url}]),
+            "SecretId": secret_id,
+        }
+        first = self._plan_template.resolve(parameters, {}, self.region)
+        attributes = queue_urls(first, self.aws_url)
+        self._plan = FunctionsPlan(
+            str(self.template.resolve()),
+            parameters,
+            attributes,
+            self.region,
+            self._api_port,
+            self._invoke_port,
+        )
+        deployment = self._plan.deployment()
+        aws = LocalAws(self.aws_url, self.region)
+        aws.put_secret(
+            secret_id,
+            {
+                "livekit_api_key": self.livekit_key,
+                "livekit_api_secret": self.livekit_secret,
+                "worker_root_key": secrets.token_urlsafe(32),
+            },
+        )
+        aws.make_queues(deployment.queues)
+        aws.make_state_machines(deployment)
+        for function in deployment.functions.values():
+            for source in function.unsupported:
+                self._tell(f"not run on one machine: {source}")
+        return {
+            **own_environment(),
+            **aws_environment(self.aws_url, self.region),
+            **deployment.environment(),
+            "RAPIDO_LOCAL_CREDENTIALS": credentials_json(tuple(self._identities)),
+        }
+
+    def _start_functions(self, environment: Mapping[str, str]) -> None:
+        plan = self.directory / "functions.json"
+        write_private(plan, self._plan.write())
+        argv = [sys.executable, "-m", "ops.cell.functions", str(plan)]
+
+        def answers() -> bool:
+            return self._status("/health") is not None
+
+        self._supervisor.start("functions", argv, environment, answers, cwd=ROOT)
+
+    def _use(self, keys: Keys) -> None:
+        self.client_key, self.operator_key = keys.client, keys.operator
+
+    def _status(self, path: str) -> int | None:
+        try:
+            return httpx.get(f"{self.url}{path}", timeout=5.0).status_code
+        except httpx.TransportError:
+            return None
+
+    def _await_cell(self) -> None:
+        deadline = time.monotonic() + _READY_TIMEOUT_S
+        while self._status("/health/ready") != httpx.codes.OK:
+            if self.broken.wait(0.05) or time.monotonic() > deadline:
+                lines = "\n".join(self._supervisor["functions"].tail())
+                raise PartError(f"GET {self.url}/health/ready does not say 200:\n{lines}")
+
+    def _start_workers(self) -> None:
+        identities = [self._next_identity() for _ in range(self.workers)]
+        if not identities:
+            return
+        with ThreadPoolExecutor(len(identities)) as pool:
+            for started in [pool.submit(self._start_worker, identity) for identity in identities]:
+                started.result()
+
+    def _next_identity(self) -> WorkerIdentity:
+        if not self._identities:
+            raise PartError(f"a local cell has at most {MAX_WORKERS} workers in its life")
+        return self._identities.pop(0)
+
+    def _start_worker(self, identity: WorkerIdentity) -> None:
+        def announced(worker_id: str) -> bool:
+            return announced_slots(self.url, self.operator_key).get(worker_id, 0) > 0
+
+        self._worker_ids.append(identity.worker_id)
+        share = 1 / max(1, self.workers)
+        start_worker(
+            self._supervisor, identity, self.url, self.region, share, self.worker_env, announced
+        )
+        slots = announced_slots(self.url, self.operator_key).get(identity.worker_id, 0)
+        self._tell(f"worker {identity.worker_id} is ready, {slots} slots")
+
+    def _write_state(self) -> None:
+        state = {
+            "name": self.name,
+            "region": self.region,
+            "pid": os.getpid(),
+            "url": self.url,
+            "client_key": self.client_key,
+            "operator_key": self.operator_key,
+            "store_url": self.store_url,
+            "database_url": self.database_url,
+            "livekit_url": self.livekit_url,
+            "livekit_key": self.livekit_key,
+            "livekit_secret": self.livekit_secret,
+            "aws_url": self.aws_url,
+            "workers": self.worker_pids,
+        }
+        write_private(self.directory / "cell.json", json.dumps(state, indent=2))
+
+    def _take_lock(self) -> IO[str]:
+        lock = (self.directory / "lock").open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise PartError(
+                f"a cell already runs in {self.directory}: stop it, or choose another name"
+            ) from None
+        return lock
+
+    def _close(self) -> None:
+        (self.directory / "cell.json").unlink(missing_ok=True)
+        self._supervisor.stop_all()
+        remove_outside_data(self.directory)
+        self._lock.close()
+
+    def _died(self, death: Death) -> None:
+        self.deaths.append(death)
+        self.broken.set()
+        self.on_event(f"[{self.name}] {death.describe()}")
+
+    def _tell(self, text: str) -> None:
+        self.on_event(f"[{self.name}] {time.monotonic() - self._began:5.1f} s  {text}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -104,6 +105,13 @@ class CellGateway(LocalGateway):
         self.event_converter = LambdaEventConverter(RouteMatcher([r.path for r in routes]))
         signed = frozenset((r.method, r.path) for r in routes if r.signed)
         self._authorizer = SigV4Authorizer(app, signed, verifier)
+
+    def _generate_lambda_event(
+        self, method: str, path: str, headers: dict[str, Any], body: bytes | None
+    ) -> dict[str, Any]:
+        event = super()._generate_lambda_event(method, path, headers, body)
+        event["requestContext"]["requestId"] = str(uuid.uuid4())
+        return event
 
     def _generate_lambda_context(self) -> LambdaContext:
         return self._context()

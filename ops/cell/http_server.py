@@ -7,6 +7,7 @@ import re
 import socket
 import sys
 import traceback
+import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
@@ -137,12 +138,17 @@ class InvokeRequests(_Requests):
         functions: Functions = self.server.served["functions"]
         in_background = self.headers.get("x-amz-invocation-type") == "Event"
         invoke = functions.invoke_in_background if in_background else functions.invoke
-        result = invoke(match.group(1), payload)
+        result = invoke(function_name(match.group(1)), payload)
         self.answer(result.status, _invoke_headers(result), result.body)
 
 
+def function_name(given: str) -> str:
+    """The name alone, of a name or a whole or partial ARN, with or without a version."""
+    return given.rpartition("function:")[2].partition(":")[0]
+
+
 def _invoke_headers(result: Answer) -> dict[str, str]:
-    headers = {"Content-Type": "application/json"}
+    headers = {"Content-Type": "application/json", "x-amzn-RequestId": str(uuid.uuid4())}
     if result.function_error:
         headers["X-Amz-Function-Error"] = "Unhandled"
     if result.status == 404:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+_AUDIO_GRID = 16
 Image = npt.NDArray[np.uint8]
 
 # The published mask is x 5..314, y 5..309 of the 320 px inner crop.
@@ -37,3 +38,17 @@ def image_input(reference: Image, current: Image | None = None) -> npt.NDArray[n
     masked[y0:y1, x0:x1] = 0
     both = np.concatenate([reference, masked], axis=2).transpose(2, 0, 1)
     return np.ascontiguousarray(both, dtype=np.float32) / np.float32(255.0)
+
+
+def audio_stride(grid: int) -> tuple[int, int]:
+    """Stride and padding that take the 16² audio grid to `grid`² with a 3x3 kernel.
+
+    Raises ValueError where none does.
+    """
+    for stride in range(2, 7):
+        for padding in range(4):
+            if (_AUDIO_GRID + 2 * padding - 3) // stride + 1 == grid:
+                return stride, padding
+    raise ValueError(
+        f"crop: an audio grid of {grid} cannot be made; use a multiple of 32 from 96 to 320"
+    )

@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from gpu_node.avatars.crops import audio_stride
 from gpu_node.synctalk.blocks import ConvBlock, Down, First, InvertedResidual, Last, Pair, Up
 
 PUBLISHED_CROP = 320
 PUBLISHED_WIDTH = 32
-AUDIO_GRID = 16
 AUDIO_PLANES = 32
 
 
@@ -42,20 +42,6 @@ class AudioModel(nn.Module):
         x = self.conv4(torch.relu(self.bn3(self.conv3(x))))
         y: torch.Tensor = self.conv7(self.conv6(torch.relu(self.bn5(self.conv5(x)))))
         return y
-
-
-def audio_stride(grid: int) -> tuple[int, int]:
-    """Stride and padding that take the 16² audio grid to `grid`² with a 3x3 kernel.
-
-    Raises ValueError where none does.
-    """
-    for stride in range(2, 7):
-        for padding in range(4):
-            if (AUDIO_GRID + 2 * padding - 3) // stride + 1 == grid:
-                return stride, padding
-    raise ValueError(
-        f"crop: an audio grid of {grid} cannot be made; use a multiple of 32 from 96 to 320"
-    )
 
 
 class Generator(nn.Module):

@@ -1,0 +1,71 @@
+"""Puts the painted mouth into the background frame, as I420."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from gpu_node.avatars.crops import mask_rectangle
+from gpu_node.avatars.package import Avatar
+
+Image = npt.NDArray[np.uint8]
+_SEAM_PX = 10
+
+
+def ping_pong(index: int, frames: int) -> int:
+    """Which of ``frames`` background frames is shown at ``index``: there and back again."""
+    if frames < 2:
+        return 0
+    step = index % (2 * frames - 2)
+    return step if step < frames else 2 * frames - 2 - step
+
+
+class Compositor:
+    """Backgrounds are converted once; of a speaking frame only the crop is."""
+
+    def __init__(self, avatar: Avatar) -> None:
+        self._avatar = avatar
+        self._backgrounds: list[Image] = [
+            np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2YUV_I420), np.uint8)
+            for frame in avatar.frames
+        ]
+        self._seams: dict[tuple[int, int], npt.NDArray[np.uint16]] = {}
+
+    def compose(self, frame: int, mouth: Image | None) -> Image:
+        """uint8 (h * 3 / 2, w) I420 of background ``frame``, with ``mouth`` in its box if given.
+
+        The array without a mouth is shared: do not write to it.
+        """
+        background = self._backgrounds[frame]
+        if mouth is None:
+            return background
+        x, y, w, h = (int(value) for value in self._avatar.boxes[frame])
+        if mouth.shape[:2] != (h, w):
+            mouth = np.asarray(cv2.resize(mouth, (w, h), interpolation=cv2.INTER_CUBIC), np.uint8)
+        seam = self._seam(w, h)
+        under = self._avatar.frames[frame][y : y + h, x : x + w]
+        mixed = (mouth * seam + under * (256 - seam)) >> 8
+        patch = cv2.cvtColor(mixed.astype(np.uint8), cv2.COLOR_BGR2YUV_I420)
+        return self._paste(background.copy(), np.asarray(patch, np.uint8), (x, y, w, h))
+
+    def _paste(self, whole: Image, patch: Image, box: tuple[int, int, int, int]) -> Image:
+        x, y, w, h = box
+        width, height = self._avatar.size
+        whole[y : y + h, x : x + w] = patch[:h]
+        chroma = whole[height:].reshape(2, height // 2, width // 2)
+        small = patch[h:].reshape(2, h // 2, w // 2)
+        chroma[:, y // 2 : (y + h) // 2, x // 2 : (x + w) // 2] = small
+        return whole
+
+    def _seam(self, w: int, h: int) -> npt.NDArray[np.uint16]:
+        """How much of the mouth shows, 0..256: all inside the mask, nothing at its edge."""
+        if (w, h) not in self._seams:
+            x0, y0, x1, y1 = mask_rectangle(w)
+            y0, y1 = round(y0 * h / w), round(y1 * h / w)
+            xs, ys = np.arange(w), np.arange(h)
+            across = np.minimum(xs - x0, x1 - 1 - xs).clip(0, _SEAM_PX)
+            down = np.minimum(ys - y0, y1 - 1 - ys).clip(0, _SEAM_PX)
+            share = np.minimum(across[None], down[:, None]) * 256 // _SEAM_PX
+            self._seams[w, h] = share.astype(np.uint16)[..., None]
+        return self._seams[w, h]

@@ -1,4 +1,4 @@
-"""PostgreSQL: the truth of keys and the history of sessions; psycopg is loaded at the first call."""
+"""PostgreSQL: the truth of keys, the history of sessions. psycopg loads at the first call."""
 
 from __future__ import annotations
 

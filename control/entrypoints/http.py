@@ -88,7 +88,7 @@ def endpoint(
     body: type[BaseModel] | None = None,
     query: Mapping[str, str] | None = None,
 ) -> Callable[[Handler], Handler]:
-    """Registers a handler ``run(call, **path_parameters) -> Answer``; its docstring documents it."""
+    """Registers ``run(call, **path_parameters) -> Answer``; its docstring is its documentation."""
 
     def register(run: Handler) -> Handler:
         summary = (run.__doc__ or "").strip().split("\n")[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -77,10 +78,10 @@ class _Graph:
     def double(self, x: str) -> str:
         """Bilinear, corners aligned."""
         scales = self.constant(np.array([1, 1, 2, 2], np.float32))
-        mode = {"mode": "linear", "coordinate_transformation_mode": "align_corners"}
+        mode: dict[str, Any] = {"mode": "linear", "coordinate_transformation_mode": "align_corners"}
         return self.node("Resize", [x, "", scales], **mode)
 
-    def node(self, kind: str, inputs: list[str], **attributes: object) -> str:
+    def node(self, kind: str, inputs: list[str], **attributes: Any) -> str:
         name = f"n{len(self._nodes)}"
         self._nodes.append(helper.make_node(kind, inputs, [name], **attributes))
         return name

@@ -77,7 +77,7 @@ def test_onnx_and_torch_paint_the_same(avatar: Avatar, engines: tuple[Engine, En
 
     assert first.shape == (3, 160, 160, 3)
     assert np.abs(first - second).max() <= 1
-    assert np.abs(first[0] - first[1]).max() > 3
+    assert (first[0] != first[1]).any()
 
 
 def test_the_cpu_engine_needs_no_torch() -> None:

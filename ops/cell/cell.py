@@ -38,8 +38,6 @@ from ops.cell.workers import (
     start_worker,
 )
 
-_READY_TIMEOUT_S = 60.0
-
 
 @dataclass
 class Cell:
@@ -61,6 +59,7 @@ class Cell:
     template: Path = ROOT / "template.yaml"
     worker_env: Mapping[str, str] = field(default_factory=dict)
     on_event: Callable[[str], None] = print
+    ready_timeout_s: float = 60.0
 
     url: str = field(init=False, default="")
     aws_url: str = field(init=False, default="")
@@ -225,7 +224,7 @@ class Cell:
             return None
 
     def _await_cell(self) -> None:
-        deadline = time.monotonic() + _READY_TIMEOUT_S
+        deadline = time.monotonic() + self.ready_timeout_s
         while self._status("/health/ready") != httpx.codes.OK:
             if self.broken.wait(0.05) or time.monotonic() > deadline:
                 lines = "\n".join(self._supervisor["functions"].tail())

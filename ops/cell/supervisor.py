@@ -54,7 +54,8 @@ class Part:
         self.log = log
         self.stop_signal = stop_signal
         self.process = process
-        self.expected_to_end = False
+        # Until it is ready, whoever starts it is told.
+        self.expected_to_end = True
         self.ended = threading.Event()
 
     def tail(self, lines: int = LOG_LINES) -> tuple[str, ...]:
@@ -116,6 +117,8 @@ class Supervisor:
         ).start()
         try:
             self._await_ready(part, ready, timeout_s)
+            part.expected_to_end = False
+            self._check_alive(part)
         except BaseException:
             self.stop(name)
             raise
@@ -187,12 +190,16 @@ class Supervisor:
         if not part.expected_to_end:
             self._on_death(Death(part.name, part.pid, returncode, part.tail()))
 
+    def _check_alive(self, part: Part) -> None:
+        if part.ended.is_set():
+            death = Death(part.name, part.pid, part.process.returncode, part.tail())
+            raise PartError(death.describe())
+
     def _await_ready(self, part: Part, ready: Callable[[], bool], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while not ready():
-            if part.ended.wait(_POLL_S):
-                death = Death(part.name, part.pid, part.process.returncode, part.tail())
-                raise PartError(death.describe())
+            part.ended.wait(_POLL_S)
+            self._check_alive(part)
             if time.monotonic() > deadline:
                 lines = "\n".join(f"    {line}" for line in part.tail())
                 raise PartError(

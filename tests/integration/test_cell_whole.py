@@ -1,0 +1,125 @@
+"""A whole cell from the real template, without workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from ops.cell.cell import Cell
+from ops.cell.files import ROOT
+from ops.cell.supervisor import PartError
+
+
+@pytest.fixture(scope="module")
+def events() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def cell(tmp_path_factory: pytest.TempPathFactory, events: list[str]) -> Iterator[Cell]:
+    folder = tmp_path_factory.mktemp("desk")
+    with Cell(name="desk", workers=0, state_dir=folder, on_event=events.append) as running:
+        yield running
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def test_a_cell_is_ready_when_it_is_entered(cell: Cell) -> None:
+    answer = httpx.get(f"{cell.url}/health/ready")
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "ready"
+
+
+def test_its_keys_open_what_their_role_may(cell: Cell) -> None:
+    fleet = f"{cell.url}/api/v1/fleet"
+    assert httpx.get(fleet, headers=bearer(cell.operator_key)).status_code == 200
+    assert httpx.get(fleet, headers=bearer(cell.client_key)).status_code == 403
+    assert httpx.get(fleet, headers=bearer("wrong")).status_code == 401
+
+
+def test_the_schema_is_there(cell: Cell) -> None:
+    with psycopg.connect(cell.database_url) as connection:
+        query = "select count(*) from pg_tables where schemaname = 'public'"
+        row = connection.execute(query).fetchone()
+    assert row is not None
+    assert row[0] > 0
+
+
+def test_its_state_file_is_private_and_names_everything(cell: Cell) -> None:
+    path = cell.directory / "cell.json"
+    state = json.loads(path.read_text())
+    assert path.stat().st_mode & 0o077 == 0
+    assert state["url"] == cell.url
+    assert state["operator_key"] == cell.operator_key
+
+
+def test_a_second_cell_with_the_same_state_is_refused(cell: Cell) -> None:
+    with pytest.raises(PartError, match="already runs"):
+        Cell(name="desk", workers=0, state_dir=cell.directory).__enter__()
+    assert httpx.get(f"{cell.url}/health").status_code == 200
+
+
+def test_a_cell_beside_it_is_its_own_and_leaves_nothing(cell: Cell, tmp_path: Path) -> None:
+    with Cell(name="other", workers=0, state_dir=tmp_path, region="eu-central-1") as other:
+        assert httpx.get(f"{other.url}/health").json()["cell"] == "other"
+        fleet = f"{other.url}/api/v1/fleet"
+        assert httpx.get(fleet, headers=bearer(cell.operator_key)).status_code == 401
+        parts = other.parts
+    assert {"valkey", "postgres", "livekit", "aws", "functions"} <= set(parts)
+    assert not (tmp_path / "cell.json").exists()
+    assert httpx.get(f"{cell.url}/health").json()["cell"] == "desk"
+
+
+def test_a_function_taken_out_of_the_template_stops_working(tmp_path: Path) -> None:
+    # The very template of the cell, the app's function renamed to a type nobody runs.
+    text = (ROOT / "template.yaml").read_text(encoding="utf-8")
+    before, _, after = text.partition("  ApiFunction:\n    Type: AWS::Serverless::Function\n")
+    assert after
+    without = tmp_path / "template.yaml"
+    without.write_text(f"{before}  ApiFunction:\n    Type: Custom::Removed\n{after}")
+    shutil.copytree(ROOT / "statemachines", tmp_path / "statemachines")
+    with pytest.raises(PartError, match="/health/ready does not say 200"):
+        Cell(
+            workers=0, state_dir=tmp_path / "state", template=without, ready_timeout_s=2.0
+        ).__enter__()
+
+
+RUN_CELL = """
+import sys, threading
+from pathlib import Path
+from ops.cell.cell import Cell
+with Cell(workers=0, state_dir=Path(sys.argv[1]), on_event=lambda text: None) as cell:
+    print(*(cell._supervisor[name].pid for name in cell.parts), flush=True)
+    threading.Event().wait()
+"""
+
+
+def test_a_cell_killed_outright_leaves_no_process(tmp_path: Path) -> None:
+    from test_cell_servers import gone
+
+    argv = [sys.executable, "-c", RUN_CELL, str(tmp_path)]
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pids = [int(word) for word in parent.stdout.readline().split()]
+        os.kill(parent.pid, signal.SIGKILL)
+    assert len(pids) == 5
+    assert all(gone(pid) for pid in pids)
+
+
+def test_a_dead_part_is_told_with_its_name(cell: Cell, events: list[str]) -> None:
+    cell.kill("livekit")
+    assert cell.broken.wait(10)
+    assert cell.deaths[0].name == "livekit"
+    assert any("livekit" in event and "SIGKILL" in event for event in events)

@@ -1,0 +1,109 @@
+"""Sound and picture leave together: the sound's queue is the clock, the picture waits for it.
+
+Sound is pushed by back-pressure into the source's own queue. When a push had to wait, the queue
+holds exactly its threshold, so the model below cannot drift from the real queue. A picture is due
+when its sound leaves the queue, and a little later, for the receiver delays the sound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from gpu_node.segment import FRAME_S
+
+QUEUE_S = 0.1
+_RECEIVER_DELAYS_SOUND_S = 0.025
+_WAITED_S = 0.008  # an answer that comes sooner may be the library's own round trip
+_SMOOTHING = 0.1
+_JUMP_S = 0.06
+_STUCK_S = 5.0
+
+
+class SoundOut(Protocol):
+    """Takes 40 ms of 48 kHz mono; returns when the queue is down to its threshold."""
+
+    async def push(self, pcm: npt.NDArray[np.int16]) -> None:
+        """Queues the sound."""
+
+    def clear(self) -> None:
+        """Drops what is queued."""
+
+
+class PictureOut(Protocol):
+    """Takes one I420 picture."""
+
+    def show(self, picture: npt.NDArray[np.uint8]) -> None:
+        """Hands the picture over at once."""
+
+
+class Pacer:
+    """One session's clock, 40 ms a tick."""
+
+    def __init__(
+        self, sound: SoundOut, pictures: PictureOut, on_shown: Callable[[float], None]
+    ) -> None:
+        self._sound = sound
+        self._pictures = pictures
+        self._on_shown = on_shown
+        self._loop = asyncio.get_running_loop()
+        self._empty_at = 0.0
+        self._due = 0.0
+        self._epoch = 0
+        self._pending: set[asyncio.TimerHandle] = set()
+
+    @property
+    def lead_s(self) -> float:
+        """Sound queued and not yet heard."""
+        return max(0.0, self._empty_at - self._loop.time())
+
+    @property
+    def empty_at(self) -> float:
+        """When the queued sound will have left, on the loop's clock."""
+        return self._empty_at
+
+    async def push(self, pcm: npt.NDArray[np.int16], picture: npt.NDArray[np.uint8]) -> bool:
+        """Queues 40 ms of sound with its picture. False if they were cleared while it waited.
+
+        Raises TimeoutError when the source takes no sound for 5 s.
+        """
+        epoch, began = self._epoch, self._loop.time()
+        async with asyncio.timeout(_STUCK_S):
+            await self._sound.push(pcm)
+        if epoch != self._epoch:
+            return False
+        now = self._loop.time()
+        lead = QUEUE_S if now - began > _WAITED_S else min(self.lead_s + FRAME_S, QUEUE_S + FRAME_S)
+        self._empty_at = now + lead
+        self._schedule(picture, self._empty_at - FRAME_S + _RECEIVER_DELAYS_SOUND_S)
+        return True
+
+    def clear(self) -> None:
+        """Drops the queued sound and its pictures at once."""
+        self._epoch += 1
+        self._sound.clear()
+        self._empty_at = self._loop.time()
+        for handle in self._pending:
+            handle.cancel()
+        self._pending.clear()
+
+    def _schedule(self, picture: npt.NDArray[np.uint8], leaves_at: float) -> None:
+        tick = self._due + FRAME_S
+        error = leaves_at - tick
+        # the queue is drained in steps of 10 ms: follow it slowly, unless it really moved
+        self._due = leaves_at if abs(error) > _JUMP_S else tick + _SMOOTHING * error
+        due, behind = self._due, max(0.0, self._due - tick) if tick > 1.0 else 0.0
+        handle: asyncio.TimerHandle | None = None
+
+        def show() -> None:
+            if handle is not None:
+                self._pending.discard(handle)
+            self._pictures.show(picture)
+            self._on_shown(max(0.0, self._loop.time() - due) + behind)
+
+        handle = self._loop.call_at(due, show)
+        self._pending.add(handle)

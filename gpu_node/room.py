@@ -1,0 +1,155 @@
+"""One LiveKit room as an avatar sees it: its two tracks, its learners, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from livekit import rtc
+
+from control.contracts.worker import RoomAccess
+from gpu_node.features import FPS
+from gpu_node.pacing import QUEUE_S
+from gpu_node.pcm import PLAYOUT_RATE_HZ
+from gpu_node.segment import FRAME_SAMPLES
+from gpu_node.speech import AUDIO_STREAM, CLEAR_BUFFER, VOICE_ATTRIBUTE, Speech, is_voice
+
+_VIDEO_BITRATE = 1_200_000
+_NO_LEARNERS = (
+    rtc.ParticipantKind.PARTICIPANT_KIND_AGENT,
+    rtc.ParticipantKind.PARTICIPANT_KIND_EGRESS,
+    rtc.ParticipantKind.PARTICIPANT_KIND_INGRESS,
+)
+_log = logging.getLogger(__name__)
+
+
+class _Sound:
+    def __init__(self) -> None:
+        self.source = rtc.AudioSource(PLAYOUT_RATE_HZ, 1, queue_size_ms=int(QUEUE_S * 1000))
+
+    async def push(self, pcm: npt.NDArray[np.int16]) -> None:
+        frame = rtc.AudioFrame(pcm.tobytes(), PLAYOUT_RATE_HZ, 1, FRAME_SAMPLES)
+        await self.source.capture_frame(frame)
+
+    def clear(self) -> None:
+        self.source.clear_queue()
+
+
+class _Pictures:
+    def __init__(self, width: int, height: int) -> None:
+        self.source = rtc.VideoSource(width, height)
+        self._size = (width, height)
+
+    def show(self, picture: npt.NDArray[np.uint8]) -> None:
+        data = np.ascontiguousarray(picture).reshape(-1).data
+        kind = rtc.VideoBufferType.I420
+        self.source.capture_frame(rtc.VideoFrame(*self._size, kind, data))
+
+
+class AvatarRoom:
+    """``changed`` is set when a learner came or went, ``closed`` when the room let go of us."""
+
+    def __init__(self, width: int, height: int, agent_identity: str | None) -> None:
+        self.rtc = rtc.Room()
+        self.sound = _Sound()
+        self.pictures = _Pictures(width, height)
+        self.changed = asyncio.Event()
+        self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._agent_identity = agent_identity
+        self._speech: Speech | None = None
+        self._handlers: dict[Any, Callable[..., None]] = {
+            "participant_connected": self._on_presence,
+            "participant_disconnected": self._on_presence,
+            "participant_attributes_changed": self._on_attributes,
+            "track_published": self._on_published,
+            "track_subscribed": self._on_subscribed,
+            "disconnected": self._on_disconnected,
+        }
+
+    @property
+    def learners(self) -> int:
+        """Participants who watch: neither programs nor those who speak through the avatar."""
+        return sum(
+            1
+            for one in self.rtc.remote_participants.values()
+            if one.kind not in _NO_LEARNERS
+            and not is_voice(one.identity, one.attributes, self._agent_identity)
+        )
+
+    async def join(self, access: RoomAccess, speech: Speech) -> None:
+        """Connects and publishes both tracks. Raises rtc.ConnectError."""
+        self._speech = speech
+        room = self.rtc
+        for event, handler in self._handlers.items():
+            room.on(event, handler)
+        # a stream may arrive as soon as we are in, so its handler is there before
+        room.register_byte_stream_handler(AUDIO_STREAM, speech.on_stream)
+        # measured: two peer connections bring the first frame a third sooner
+        options = rtc.RoomOptions(auto_subscribe=False, single_peer_connection=False)
+        await room.connect(access.url, access.token, options)
+        room.local_participant.register_rpc_method(CLEAR_BUFFER, speech.on_clear)
+        await self._publish()
+        for participant in room.remote_participants.values():
+            for publication in participant.track_publications.values():
+                self._on_published(publication, participant)
+
+    async def leave(self) -> None:
+        """Closes what was opened and disconnects; harmless when repeated."""
+        room = self.rtc
+        room.unregister_byte_stream_handler(AUDIO_STREAM)
+        if self._speech is not None:
+            await self._speech.close()
+        if room.isconnected():
+            room.local_participant.unregister_rpc_method(CLEAR_BUFFER)
+        for event, handler in self._handlers.items():
+            room.off(event, handler)
+        await room.disconnect()
+        await self.sound.source.aclose()
+        await self.pictures.source.aclose()
+
+    async def _publish(self) -> None:
+        video = rtc.LocalVideoTrack.create_video_track("avatar", self.pictures.source)
+        audio = rtc.LocalAudioTrack.create_audio_track("avatar-voice", self.sound.source)
+        encoding = rtc.VideoEncoding(max_framerate=FPS, max_bitrate=_VIDEO_BITRATE)
+        video_options = rtc.TrackPublishOptions(
+            source=rtc.TrackSource.SOURCE_CAMERA,
+            video_codec=rtc.VideoCodec.VP8,
+            simulcast=False,
+            video_encoding=encoding,
+        )
+        audio_options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False)
+        publish = self.rtc.local_participant.publish_track
+        await asyncio.gather(publish(video, video_options), publish(audio, audio_options))
+
+    def _on_presence(self, _: rtc.RemoteParticipant) -> None:
+        self.changed.set()
+
+    def _on_attributes(self, _: dict[str, str], participant: rtc.Participant) -> None:
+        self.changed.set()
+        if isinstance(participant, rtc.RemoteParticipant):
+            for publication in participant.track_publications.values():
+                self._on_published(publication, participant)
+
+    def _on_published(
+        self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
+    ) -> None:
+        voice = participant.attributes.get(VOICE_ATTRIBUTE) == "true"
+        if voice and publication.kind == rtc.TrackKind.KIND_AUDIO and not publication.subscribed:
+            publication.set_subscribed(True)
+
+    def _on_subscribed(
+        self,
+        track: rtc.Track,
+        _: rtc.RemoteTrackPublication,
+        participant: rtc.RemoteParticipant,
+    ) -> None:
+        if self._speech is not None and track.kind == rtc.TrackKind.KIND_AUDIO:
+            self._speech.on_track(track, participant.identity)
+
+    def _on_disconnected(self, reason: rtc.DisconnectReason.ValueType) -> None:
+        if not self.closed.done():
+            self.closed.set_result(rtc.DisconnectReason.Name(reason))

@@ -1,0 +1,147 @@
+"""One utterance: its sound for the room, its mel windows for the mouth, frame by frame.
+
+Frame i is the 40 ms of sound from 40 i, and its mouth needs the sound up to 40 i + 452 ms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from gpu_node import features
+from gpu_node.pcm import (
+    MODEL_RATE_HZ,
+    PLAYOUT_RATE_HZ,
+    PcmFormat,
+    PcmReader,
+    Resampler,
+    SampleQueue,
+)
+
+FRAME_S = 1.0 / features.FPS
+FRAME_SAMPLES = PLAYOUT_RATE_HZ // features.FPS
+_MODEL_STEP = MODEL_RATE_HZ // features.FPS
+_LOOKAHEAD_SAMPLES = int(0.452 * MODEL_RATE_HZ)
+_LONGEST_UNPLAYED_S = 600
+_KEPT_FEATURES = 64
+LOST_END_S = 10.0
+"""A segment that gets no sound for so long has lost its end."""
+
+Array = npt.NDArray[np.float32]
+_numbers = itertools.count(1)
+
+
+class Segment:
+    """``reported``: its speaker follows the playback and is told its start and end."""
+
+    def __init__(
+        self,
+        sender: str,
+        pcm: PcmFormat,
+        *,
+        reported: bool,
+        margin_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.number = next(_numbers)
+        self.sender = sender
+        self.reported = reported
+        self.margin_s = margin_s
+        self.frame = 0
+        self.ended = False
+        self.arrived = asyncio.Event()
+        self.truncated = False
+        self.lost_end_s = LOST_END_S
+        self.first_feature = 0
+        self.features: list[Array] = []
+        self._clock = clock
+        self._written_at = clock()
+        self._reader = PcmReader(pcm)
+        self._playout = (Resampler(pcm.sample_rate_hz, PLAYOUT_RATE_HZ), SampleQueue())
+        self._model = (Resampler(pcm.sample_rate_hz, MODEL_RATE_HZ), SampleQueue())
+        self._mel = features.MelStream()
+        self._windows = 0
+
+    def write(self, data: bytes) -> None:
+        """Adds sound, in pieces of any length; none is taken after ``end``.
+
+        Past ten minutes not yet played the rest is dropped, and ``truncated`` says so.
+        """
+        if self.ended:
+            return
+        self._written_at = self._clock()
+        if len(self._playout[1]) > _LONGEST_UNPLAYED_S * PLAYOUT_RATE_HZ:
+            self.truncated = True
+            return
+        samples = self._reader.read(data)
+        for resampler, queue in (self._playout, self._model):
+            queue.put(resampler.push(samples))
+        self.arrived.set()
+
+    def end(self) -> None:
+        """No more sound comes. Harmless when repeated."""
+        if self.ended:
+            return
+        for resampler, queue in (self._playout, self._model):
+            queue.put(resampler.flush())
+        self.ended = True
+        self.arrived.set()
+
+    @property
+    def idle_s(self) -> float:
+        """Since sound last came."""
+        return self._clock() - self._written_at
+
+    @property
+    def duration_s(self) -> float:
+        """Of what came so far."""
+        return self._playout[1].received / PLAYOUT_RATE_HZ
+
+    @property
+    def done(self) -> bool:
+        """Every frame was taken and no more can come."""
+        return self.ended and len(self._playout[1]) == 0
+
+    def ready(self, margin_s: float = 0.0) -> bool:
+        """Is there enough sound for the next frame's mouth, and ``margin_s`` more?"""
+        if self.ended:
+            return not self.done
+        needed = self.frame * _MODEL_STEP + _LOOKAHEAD_SAMPLES + int(margin_s * MODEL_RATE_HZ)
+        return self._model[1].received >= needed
+
+    def take(self) -> tuple[npt.NDArray[np.int16], list[Array]]:
+        """The next frame's sound, int16 (1920,) at 48 kHz, and the mel windows that became due.
+
+        The windows' features belong to ``features`` in this order before the mouth is drawn.
+        """
+        sound = self._playout[1].take(FRAME_SAMPLES)
+        if sound.size < FRAME_SAMPLES:
+            sound = np.concatenate([sound, np.zeros(FRAME_SAMPLES - sound.size, np.int16)])
+        fresh: list[Array] = []
+        wanted = self.frame + features.LOOKAHEAD_FRAMES
+        while self._windows < wanted:
+            step = self._model[1].take(_MODEL_STEP)
+            if step.size:
+                self._mel.push(step.astype(np.float32) / 32768.0)
+            elif self.ended:
+                self._mel.finish()
+            windows = self._mel.windows()
+            self._windows += len(windows)
+            fresh.extend(windows)
+            if not step.size and not windows:
+                break
+        self.frame += 1
+        return sound, fresh
+
+    def audio_window(self, frame: int) -> Array:
+        """(16, 512) around ``frame``; zeros beyond either end. Forgets what no frame needs."""
+        spare = frame - self.first_feature - _KEPT_FEATURES
+        if spare > 0:
+            del self.features[:spare]
+            self.first_feature += spare
+        return features.audio_window(self.features, frame - self.first_feature)

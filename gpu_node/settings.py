@@ -1,0 +1,131 @@
+"""What the environment says about this worker."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from control.contracts.base import Region, WorkerId
+
+Device = Literal["auto", "cpu", "cuda"]
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - recognised, not bound
+
+
+class SettingsError(Exception):
+    """A variable is missing or wrong; the message names it, the fault and the remedy."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``port`` 0 takes a free one; ``slots`` replaces the measured number where it is given."""
+
+    worker_id: str
+    cell_urls: tuple[str, ...]
+    host: str
+    port: int
+    advertise_url: str | None
+    region: str
+    zone: str
+    device: Device
+    cpu_share: float
+    slots: int | None
+    drain_limit_s: float
+
+    def url(self, port: int) -> str:
+        """Where the cell reaches this worker, once it listens on ``port``."""
+        return self.advertise_url or f"http://{self.host}:{port}"
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    """The settings in ``RAPIDO_*``. Raises SettingsError at the first variable that is wrong."""
+    get = environment.get
+    host = get("RAPIDO_HOST") or "127.0.0.1"
+    advertise = get("RAPIDO_ADVERTISE_URL") or None
+    if advertise is not None:
+        advertise = _url("RAPIDO_ADVERTISE_URL", advertise)
+    elif host in _EVERYWHERE:
+        raise SettingsError(
+            f"RAPIDO_ADVERTISE_URL is not set, and RAPIDO_HOST {host} is no address to call; "
+            "set it to where the cell reaches this worker"
+        )
+    region = _matching(environment, "RAPIDO_REGION", Region, "name an AWS region, as us-east-1")
+    return Settings(
+        worker_id=_matching(
+            environment, "RAPIDO_WORKER_ID", WorkerId, "use 1 to 63 letters, digits, - and _"
+        ),
+        cell_urls=_cell_urls(environment),
+        host=host,
+        port=int(_number(environment, "RAPIDO_PORT", 0, 0, 65_535, whole=True)),
+        advertise_url=advertise,
+        region=region,
+        zone=get("RAPIDO_ZONE") or f"{region}a",
+        device=_device(environment),
+        cpu_share=_number(environment, "RAPIDO_CPU_SHARE", 1.0, 0.0, 1.0),
+        slots=_slots(environment),
+        drain_limit_s=_number(environment, "RAPIDO_DRAIN_LIMIT_S", 10.0, 0.0, 86_400.0),
+    )
+
+
+def _matching(environment: Mapping[str, str], name: str, kind: Any, remedy: str) -> str:
+    value = environment.get(name, "")
+    if not value:
+        raise SettingsError(f"{name} is not set; {remedy}")
+    try:
+        return str(TypeAdapter(kind).validate_python(value))
+    except ValidationError:
+        raise SettingsError(f"{name} is {value[:80]!r}, which is not accepted; {remedy}") from None
+
+
+def _cell_urls(environment: Mapping[str, str]) -> tuple[str, ...]:
+    name = "RAPIDO_CELL_URLS"
+    urls = [part.strip() for part in environment.get(name, "").split(",") if part.strip()]
+    if not urls:
+        raise SettingsError(f"{name} is not set; give the cell's addresses, separated by commas")
+    return tuple(_url(name, url) for url in urls)
+
+
+def _url(name: str, value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+[^\s]*", value):
+        raise SettingsError(f"{name} has {value[:80]!r}, no address; write http://host:port")
+    return value.rstrip("/")
+
+
+def _number(
+    environment: Mapping[str, str],
+    name: str,
+    default: float,
+    least: float,
+    most: float,
+    *,
+    whole: bool = False,
+) -> float:
+    text = environment.get(name, "")
+    if not text:
+        return default
+    kind = "a whole number" if whole else "a number"
+    try:
+        value = int(text) if whole else float(text)
+    except ValueError:
+        raise SettingsError(
+            f"{name} is {text[:40]!r}, not {kind}; give {least:g} to {most:g}"
+        ) from None
+    if not least <= value <= most:
+        raise SettingsError(f"{name} is {text[:40]}, out of range; give {least:g} to {most:g}")
+    return value
+
+
+def _device(environment: Mapping[str, str]) -> Device:
+    value = environment.get("RAPIDO_DEVICE") or "auto"
+    if value not in ("auto", "cpu", "cuda"):
+        raise SettingsError(f"RAPIDO_DEVICE is {value[:40]!r}; choose auto, cpu or cuda")
+    return cast(Device, value)
+
+
+def _slots(environment: Mapping[str, str]) -> int | None:
+    if not environment.get("RAPIDO_SLOTS"):
+        return None
+    return int(_number(environment, "RAPIDO_SLOTS", 0, 0, 1000, whole=True))

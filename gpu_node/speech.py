@@ -1,0 +1,167 @@
+"""Who may speak into the avatar, and what they say.
+
+The convention of LiveKit Agents: one byte stream a segment on ``lk.audio_stream``, its closing ends
+the segment; ``lk.clear_buffer`` interrupts. Besides, the audio track of a participant whose signed
+token says ``rapido.voice``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from typing import Protocol
+
+import numpy as np
+from livekit import rtc
+
+from gpu_node.pcm import PLAYOUT_RATE_HZ, FormatError, PcmFormat, Samples, read_format
+from gpu_node.segment import Segment
+from gpu_node.voice import VoiceGate
+
+AUDIO_STREAM = "lk.audio_stream"
+CLEAR_BUFFER = "lk.clear_buffer"
+VOICE_ATTRIBUTE = "rapido.voice"
+_TRACK_MARGIN_S = 0.06
+_SUPERSEDED_END_S = 0.5
+_NOT_ALLOWED = 4403
+_log = logging.getLogger(__name__)
+
+
+class Stage(Protocol):
+    """Where speech goes."""
+
+    def say(self, segment: Segment) -> None:
+        """Plays the segment after those before it."""
+
+    def interrupt(self) -> None:
+        """Drops everything said."""
+
+
+class StreamInfo(Protocol):
+    """What a byte stream says about itself."""
+
+    attributes: dict[str, str] | None
+
+
+class ByteReader(Protocol):
+    """An incoming byte stream."""
+
+    @property
+    def info(self) -> StreamInfo:
+        """Its attributes."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Its pieces; raises rtc.StreamError when it was cut off."""
+
+    def close(self) -> None:
+        """Reads no more."""
+
+
+def is_voice(identity: str, attributes: Mapping[str, str], agent_identity: str | None) -> bool:
+    """May this participant speak? The attributes are those its token was signed with."""
+    return attributes.get(VOICE_ATTRIBUTE) == "true" or identity == agent_identity
+
+
+class Speech:
+    """Turns what the participants of one room send into segments on the stage."""
+
+    def __init__(self, room: rtc.Room, stage: Stage, agent_identity: str | None) -> None:
+        self._room = room
+        self._stage = stage
+        self._agent_identity = agent_identity
+        self._open: dict[str, Segment] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def may_speak(self, identity: str) -> bool:
+        """Is this participant here, and allowed to?"""
+        participant = self._room.remote_participants.get(identity)
+        if participant is None:
+            return False
+        return is_voice(identity, participant.attributes, self._agent_identity)
+
+    def on_stream(self, reader: ByteReader, sender: str) -> None:
+        """A segment begins; its order among segments is that of these calls."""
+        if not self.may_speak(sender):
+            _log.warning("speech refused: its sender's token lacks rapido.voice")
+            reader.close()
+            return
+        if (before := self._open.get(sender)) is not None:
+            before.lost_end_s = _SUPERSEDED_END_S
+        try:
+            segment = Segment(sender, read_format(reader.info.attributes or {}), reported=True)
+        except FormatError as error:
+            _log.warning("speech refused: %s", error)
+            reader.close()
+            # played as an empty one, so that its sender is told that it is over
+            segment = Segment(sender, PcmFormat(PLAYOUT_RATE_HZ, 1), reported=True)
+            segment.end()
+            self._stage.say(segment)
+            return
+        self._open[sender] = segment
+        self._stage.say(segment)
+        self._start(self._receive(reader, segment))
+
+    async def on_clear(self, call: rtc.RpcInvocationData) -> str:
+        """The user interrupted. Raises RpcError for who may not speak."""
+        if not self.may_speak(call.caller_identity):
+            raise rtc.RpcError(_NOT_ALLOWED, "not allowed: the token lacks rapido.voice")
+        self._stage.interrupt()
+        return "ok"
+
+    def on_track(self, track: rtc.Track, sender: str) -> None:
+        """The microphone of one who may speak was subscribed."""
+        if self.may_speak(sender):
+            self._start(self._listen(track, sender))
+
+    async def close(self) -> None:
+        """Stops listening; every stream is closed."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _receive(self, reader: ByteReader, segment: Segment) -> None:
+        try:
+            async for piece in reader:
+                segment.write(piece)
+                if segment.ended:
+                    break
+        except rtc.StreamError as error:
+            _log.warning("speech was cut off: %s", error.description)
+        finally:
+            reader.close()
+            segment.end()
+            if segment.truncated:
+                _log.warning("speech was longer than ten minutes ahead; the rest was dropped")
+            if self._open.get(segment.sender) is segment:
+                del self._open[segment.sender]
+
+    async def _listen(self, track: rtc.Track, sender: str) -> None:
+        stream = rtc.AudioStream(track, sample_rate=PLAYOUT_RATE_HZ, num_channels=1)
+        gate, segment = VoiceGate(), None
+        try:
+            async for event in stream:
+                spoken = gate.feed(_samples(event.frame))
+                if spoken is not None:
+                    if segment is None or segment.ended:
+                        pcm = PcmFormat(PLAYOUT_RATE_HZ, 1)
+                        margin_s = _TRACK_MARGIN_S
+                        segment = Segment(sender, pcm, reported=False, margin_s=margin_s)
+                        self._stage.say(segment)
+                    segment.write(spoken.tobytes())
+                if segment is not None and not gate.is_open:
+                    segment.end()
+        finally:
+            if segment is not None:
+                segment.end()
+            await stream.aclose()
+
+
+def _samples(frame: rtc.AudioFrame) -> Samples:
+    return np.frombuffer(frame.data, np.int16)

@@ -1,0 +1,96 @@
+"""Puts one worker together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+import httpx
+from fastapi import FastAPI
+
+from control.contracts.worker import Register, StartStream
+from gpu_node import capacity, hardware
+from gpu_node.agent import Agent
+from gpu_node.api import make_app
+from gpu_node.avatars.package import AvatarError, available
+from gpu_node.cell_client import CellClient
+from gpu_node.engine import make_engine
+from gpu_node.inference import Inference
+from gpu_node.metrics import Metrics
+from gpu_node.session import AvatarStream, Studio
+from gpu_node.sessions import Refused, Sessions, Stream
+from gpu_node.settings import Settings
+from gpu_node.shelf import Shelf
+
+VERSION = "0.1.0"
+_CALL_TIMEOUT_S = 3.0
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """The agent, the API and the sessions; the engine comes with the boot."""
+
+    def __init__(self, settings: Settings, url: str) -> None:
+        self._settings = settings
+        self._url = url
+        self._studio: Studio | None = None
+        self._http = httpx.AsyncClient(timeout=_CALL_TIMEOUT_S, trust_env=False)
+        self.metrics = Metrics()
+        cell = CellClient(settings.cell_urls, settings.region, self._http)
+        self.agent = Agent(settings.worker_id, cell, self.metrics, self._boot, self._measure)
+        self.sessions = Sessions(self._stream, self._avatars, self.agent.tell, self.metrics)
+        self.agent.serve(self.sessions)
+        self.app: FastAPI = make_app(self.agent, self.sessions, self.metrics)
+
+    async def close(self) -> None:
+        """Lets go of the engine and of the cell."""
+        await self._http.aclose()
+        if self._studio is not None:
+            await asyncio.to_thread(self._studio.inference.close)
+
+    async def _boot(self) -> Register:
+        """Loads the engine and renders one frame. Raises AvatarError where there is no avatar."""
+        settings = self._settings
+        names = available()
+        if not names:
+            raise AvatarError("this worker has no avatar; install one under gpu_node/avatars")
+        threads = max(1, int(hardware.cores() * settings.cpu_share) // 2)
+        engine = await asyncio.to_thread(make_engine, settings.device, threads)
+        inference = Inference(engine, self.metrics)
+        self._studio = Studio(inference, Shelf(inference), self.metrics)
+        await self._cost(seconds=0.0)
+        return Register(
+            worker_id=settings.worker_id,
+            url=self._url,
+            region=settings.region,
+            zone=settings.zone,
+            version=VERSION,
+            hardware=hardware.detect(engine.name),
+            avatars=tuple(names),
+        )
+
+    async def _measure(self) -> int:
+        measured = await self._cost(seconds=1.0)
+        slots = measured.slots if self._settings.slots is None else self._settings.slots
+        capacity.tell(measured, slots, _log)
+        return slots
+
+    async def _cost(self, seconds: float) -> capacity.Capacity:
+        assert self._studio is not None
+        inference = self._studio.inference
+        avatar, compositor = await self._studio.shelf.get(available()[0])
+        cores, share = hardware.cores(), self._settings.cpu_share
+        return await inference.call(
+            lambda: capacity.measure(
+                inference.engine, avatar, compositor, cores, share, seconds=seconds
+            )
+        )
+
+    def _avatars(self) -> Iterable[str]:
+        return available()
+
+    def _stream(self, ask: StartStream, on_first_frame: Callable[[], None]) -> Stream:
+        if self._studio is None:
+            raise Refused("no-slot", "The engine is still warming up; place it elsewhere.")
+        return AvatarStream(ask, self._studio, on_first_frame)

@@ -286,6 +286,11 @@ class Cell:
 
     def _close(self) -> None:
         (self.directory / "cell.json").unlink(missing_ok=True)
+        # Workers leave in order while the cell still answers them, all at once.
+        running = list(self.worker_pids)
+        if running:
+            with ThreadPoolExecutor(len(running)) as pool:
+                list(pool.map(self._supervisor.stop, running))
         self._supervisor.stop_all()
         remove_outside_data(self.directory)
         self._lock.close()

@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 
 from ops.cell.files import ROOT, own_environment
-from ops.cell.ports import free_port
 from ops.cell.supervisor import Part, Supervisor
 
 MAX_WORKERS = 64
@@ -57,7 +56,6 @@ def start_worker(
     Raises:
         PartError: it ended or was not ready in 180 s; the message holds its log.
     """
-    port = free_port()
     environment = {
         **own_environment(),
         "AWS_ACCESS_KEY_ID": identity.access_key,
@@ -65,13 +63,12 @@ def start_worker(
         "AWS_DEFAULT_REGION": region,
         "AWS_EC2_METADATA_DISABLED": "true",
         "RAPIDO_WORKER_ID": identity.worker_id,
-        "RAPIDO_CELL_URL": cell_url,
+        "RAPIDO_CELL_URLS": cell_url,
         "RAPIDO_REGION": region,
         "RAPIDO_ZONE": f"{region}a",
         "RAPIDO_HOST": "127.0.0.1",
-        "RAPIDO_PORT": str(port),
-        "RAPIDO_WORKER_URL": f"http://127.0.0.1:{port}",
         "RAPIDO_CPU_SHARE": str(cpu_share),
+        "RAPIDO_DRAIN_LIMIT_S": "1",
         **extra,
     }
     return supervisor.start(

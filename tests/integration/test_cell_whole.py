@@ -17,6 +17,7 @@ import pytest
 
 from ops.cell.cell import Cell
 from ops.cell.files import ROOT
+from ops.cell.postgres import remove_outside_data
 from ops.cell.supervisor import PartError
 
 
@@ -114,8 +115,11 @@ def test_a_cell_killed_outright_leaves_no_process(tmp_path: Path) -> None:
         assert parent.stdout is not None
         pids = [int(word) for word in parent.stdout.readline().split()]
         os.kill(parent.pid, signal.SIGKILL)
-    assert len(pids) == 5
-    assert all(gone(pid) for pid in pids)
+    try:
+        assert len(pids) == 5
+        assert all(gone(pid) for pid in pids)
+    finally:
+        remove_outside_data(tmp_path)
 
 
 def test_a_dead_part_is_told_with_its_name(cell: Cell, events: list[str]) -> None:

@@ -1,0 +1,331 @@
+"""The ``rapido`` command. Heavy parts are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import wave
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(
+    help="Talking, lip-synced avatars for lessons: a fleet behind one address.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="rich",
+)
+session = typer.Typer(help="Sessions: one lesson's avatar each.", no_args_is_help=True)
+worker = typer.Typer(help="Workers, for operators.", no_args_is_help=True)
+avatar = typer.Typer(help="Avatars: train, check, look.", no_args_is_help=True)
+app.add_typer(session, name="session")
+app.add_typer(worker, name="worker")
+app.add_typer(avatar, name="avatar")
+
+console = Console()
+Url = Annotated[
+    str | None, typer.Option(help="The cell's address; else RAPIDO_URL, else the one up.")
+]
+Key = Annotated[str | None, typer.Option(help="Your key; else RAPIDO_KEY, else the one up.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _print(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(result, indent=2) + "\n")
+        return
+    for key, value in result.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {v}" for k, v in value.items() if k != "token")
+        console.print(f"{key:<14} {value}", markup=False, highlight=False, overflow="fold")
+
+
+@app.command()
+def up(
+    name: Annotated[
+        str, typer.Option(help="The cell's name, and its folder's under .rapido.")
+    ] = "desk",
+    workers: Annotated[int, typer.Option(min=0, max=16, help="Worker processes.")] = 2,
+    port: Annotated[int, typer.Option(help="Port of the address; 0 takes a free one.")] = 8600,
+) -> None:
+    """A whole cell on this machine, in the foreground, until Ctrl-C."""
+    from ops.cell.cell import Cell
+    from ops.client import CellClient
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    told = threading.Lock()
+
+    def tell(line: str) -> None:
+        with told:
+            console.print(line, markup=False, highlight=False)
+
+    with Cell(name=name, workers=workers, port=port, on_event=tell) as cell:
+        console.print(f"\n  [bold]{cell.url}[/bold]")
+        console.print(f"  export RAPIDO_URL={cell.url}", highlight=False)
+        console.print(f"  export RAPIDO_KEY={cell.client_key}", highlight=False, soft_wrap=True)
+        console.print(
+            f"  export RAPIDO_OPERATOR_KEY={cell.operator_key}", highlight=False, soft_wrap=True
+        )
+        console.print("  Ctrl-C ends it.\n")
+        seen = ""
+        with CellClient(cell.url, cell.operator_key) as client:
+            while not stop.wait(2.0):
+                line = _line(client)
+                if line != seen:
+                    tell(line)
+                    seen = line
+                if cell.broken.is_set():
+                    raise typer.Exit(1)
+        console.print("stopping")
+
+
+def _line(client: Any) -> str:
+    import httpx
+
+    from ops.client import CallError
+
+    try:
+        fleet = client.call("GET", "/api/v1/fleet")
+    except (CallError, httpx.HTTPError) as error:
+        return f"the cell does not answer: {error}"
+    counts = ", ".join(f"{n} {status}" for status, n in sorted(fleet["sessions"].items()))
+    return (
+        f"workers {fleet['workers_alive']} of {fleet['workers']} alive · slots {fleet['used']} of "
+        f"{fleet['slots']} used · sessions {counts or 'none yet'}"
+    )
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the proof goes.")] = Path("out/demo"),
+    name: Annotated[str, typer.Option(help="The cell's name.")] = "demo",
+) -> None:
+    """Two lessons at once on a whole cell; film, pictures and figures of what a learner got."""
+    from ops.demo.run import run
+
+    if not run(out, name, console):
+        raise typer.Exit(1)
+
+
+@session.command("start")
+def session_start(
+    lesson: str,
+    avatar_name: Annotated[str, typer.Option("--avatar", help="Which face.")] = "demo",
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Start LESSON's avatar, or find the one it has."""
+    from ops.client import connect
+
+    with connect(url, key) as client:
+        _print(client.start(lesson, avatar=avatar_name), as_json)
+
+
+@session.command("show")
+def session_show(session_id: str, url: Url = None, key: Key = None, as_json: Json = False) -> None:
+    """One session."""
+    from ops.client import connect
+
+    with connect(url, key) as client:
+        _print(client.show(session_id), as_json)
+
+
+@session.command("list")
+def session_list(
+    status: Annotated[str | None, typer.Option(help="Only of this status.")] = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """The newest sessions."""
+    from ops.client import connect
+
+    with connect(url, key) as client:
+        page = client.call("GET", "/api/v1/sessions", query={"status": status} if status else None)
+    if as_json:
+        _print(page, True)
+        return
+    table = Table("session", "lesson", "status", "worker", "reason")
+    for one in page["sessions"]:
+        table.add_row(
+            one["session_id"], one["lesson_id"], one["status"], one["worker_id"], one["reason"]
+        )
+    console.print(table)
+
+
+@session.command("why")
+def session_why(session_id: str, url: Url = None, key: Key = None, as_json: Json = False) -> None:
+    """Which workers were considered for a session, and what each scored."""
+    from ops.client import connect
+
+    with connect(url, key) as client:
+        why = client.call("GET", f"/api/v1/sessions/{session_id}/why")
+    if as_json:
+        _print(why, True)
+        return
+    table = Table("worker", "distance", "load", "performance", "capacity", "score", "")
+    for one in why["candidates"]:
+        numbers = [f"{v:.2f}" for v in (*one["terms"].values(), one["score"])]
+        chosen = "chosen" if one["worker_id"] == why["chosen"] else ""
+        table.add_row(one["worker_id"], *numbers, chosen)
+    console.print(table)
+
+
+@session.command("end")
+def session_end(session_id: str, url: Url = None, key: Key = None) -> None:
+    """End a session; again and again is the same."""
+    from ops.client import connect
+
+    with connect(url, key) as client:
+        client.end(session_id)
+
+
+@app.command()
+def say(
+    session_id: str,
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="WAV, 16 bit.")],
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Speak FILE.wav through a session's avatar, and wait until it was heard."""
+    import asyncio
+
+    from ops.client import connect
+    from ops.speaker import Speaker
+
+    pcm, rate_hz = _read_wav(file)
+    with connect(url, key) as client:
+        grant = client.token(session_id, "voice")
+
+    async def speak() -> dict[str, Any]:
+        speaker = Speaker(f"avatar-{session_id}")
+        await speaker.join(grant["url"], grant["token"])
+        await speaker.say(pcm, rate_hz)
+        report = await asyncio.wait_for(speaker.finished.get(), len(pcm) / rate_hz + 20)
+        await speaker.leave()
+        return report
+
+    _print(asyncio.run(speak()), False)
+
+
+def _read_wav(file: Path) -> tuple[Any, int]:
+    import numpy as np
+
+    try:
+        with wave.open(str(file)) as sound:
+            if sound.getsampwidth() != 2:
+                raise typer.BadParameter(f"{file}: {8 * sound.getsampwidth()} bit; make it 16 bit")
+            data = np.frombuffer(sound.readframes(sound.getnframes()), "<i2")
+            mono = data.reshape(-1, sound.getnchannels()).mean(axis=1) / 32768
+            return mono.astype(np.float32), sound.getframerate()
+    except (wave.Error, EOFError) as error:
+        raise typer.BadParameter(f"{file}: not a WAV file ({error})") from error
+
+
+@worker.command("list")
+def worker_list(url: Url = None, key: Key = None, as_json: Json = False) -> None:
+    """All workers of the cell."""
+    from ops.client import connect
+
+    with connect(url, key, operator=True) as client:
+        page = client.call("GET", "/api/v1/workers")
+    if as_json:
+        _print(page, True)
+        return
+    table = Table("worker", "state", "alive", "slots", "used", "late p95", "hardware")
+    for one in page["workers"]:
+        hardware = one["hardware"]
+        table.add_row(
+            one["worker_id"],
+            one["state"],
+            "yes" if one["alive"] else "no",
+            str(one["slots"]),
+            str(one["used"]),
+            f"{one['lateness_p95_ms']:.1f} ms",
+            hardware["gpu"] or hardware["cpu"],
+        )
+    console.print(table)
+
+
+@worker.command("show")
+def worker_show(worker_id: str, url: Url = None, key: Key = None, as_json: Json = False) -> None:
+    """One worker."""
+    from ops.client import connect
+
+    with connect(url, key, operator=True) as client:
+        page = client.call("GET", "/api/v1/workers")
+    found = [one for one in page["workers"] if one["worker_id"] == worker_id]
+    if not found:
+        console.print(f"no worker {worker_id} in this cell; see rapido worker list", style="red")
+        raise typer.Exit(1)
+    _print(found[0], as_json)
+
+
+@worker.command("drain")
+def worker_drain(worker_id: str, url: Url = None, key: Key = None) -> None:
+    """No new session on that worker from now on; its sessions end by themselves."""
+    from ops.client import connect
+
+    with connect(url, key, operator=True) as client:
+        client.call("POST", f"/api/v1/workers/{worker_id}/drain", {})
+
+
+@app.command()
+def fleet(url: Url = None, key: Key = None, as_json: Json = False) -> None:
+    """The cell's sums."""
+    from ops.client import connect
+
+    with connect(url, key, operator=True) as client:
+        _print(client.call("GET", "/api/v1/fleet"), as_json)
+
+
+@avatar.command("train")
+def avatar_train(
+    out: Annotated[Path, typer.Option(help="The package's folder.")] = Path(
+        "gpu_node/avatars/demo"
+    ),
+    minutes: Annotated[float, typer.Option(help="How long the mouth learns.")] = 16.0,
+) -> None:
+    """Train the demo avatar anew: draw it, speak to it, train it, measure it."""
+    from ops.avatar.training import Plan, train
+
+    train(Plan(minutes=minutes), out, lambda line: console.print(line, highlight=False))
+
+
+@avatar.command("check")
+def avatar_check(name: str) -> None:
+    """Every file of an avatar, by name or folder."""
+    from gpu_node.avatars.package import AvatarError, load_avatar
+
+    try:
+        found = load_avatar(Path(name) if "/" in name else name)
+    except AvatarError as error:
+        console.print(str(error), style="red", highlight=False)
+        raise typer.Exit(1) from None
+    _print({"name": found.name, "crop": found.crop, "held_out": found.manifest["held_out"]}, False)
+
+
+def main() -> None:
+    """Runs a command; what a user can mend is one line, exit 1."""
+    import httpx
+
+    from ops.cell.supervisor import PartError
+    from ops.client import CallError, NoCell
+
+    try:
+        app()
+    except (CallError, NoCell, PartError, httpx.TransportError) as error:
+        console.print(str(error), style="red", highlight=False, markup=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -37,8 +37,8 @@ class SoundOut(Protocol):
 class PictureOut(Protocol):
     """Takes one I420 picture."""
 
-    def show(self, picture: npt.NDArray[np.uint8]) -> None:
-        """Hands the picture over at once."""
+    def show(self, picture: npt.NDArray[np.uint8], number: int) -> None:
+        """Hands the picture over at once; ``number`` is its 40 ms of the segment, -1 in silence."""
 
 
 class Pacer:
@@ -66,7 +66,9 @@ class Pacer:
         """When the queued sound will have left, on the loop's clock."""
         return self._empty_at
 
-    async def push(self, pcm: npt.NDArray[np.int16], picture: npt.NDArray[np.uint8]) -> bool:
+    async def push(
+        self, pcm: npt.NDArray[np.int16], picture: npt.NDArray[np.uint8], number: int = -1
+    ) -> bool:
         """Queues 40 ms of sound with its picture. False if they were cleared while it waited.
 
         Raises TimeoutError when the source takes no sound for 5 s.
@@ -79,7 +81,7 @@ class Pacer:
         now = self._loop.time()
         lead = QUEUE_S if now - began > _WAITED_S else min(self.lead_s + FRAME_S, QUEUE_S + FRAME_S)
         self._empty_at = now + lead
-        self._schedule(picture, self._empty_at - FRAME_S + _RECEIVER_DELAYS_SOUND_S)
+        self._schedule(picture, number, self._empty_at - FRAME_S + _RECEIVER_DELAYS_SOUND_S)
         return True
 
     def clear(self) -> None:
@@ -91,7 +93,7 @@ class Pacer:
             handle.cancel()
         self._pending.clear()
 
-    def _schedule(self, picture: npt.NDArray[np.uint8], leaves_at: float) -> None:
+    def _schedule(self, picture: npt.NDArray[np.uint8], number: int, leaves_at: float) -> None:
         tick = self._due + FRAME_S
         error = leaves_at - tick
         # the queue is drained in steps of 10 ms: follow it slowly, unless it really moved
@@ -102,7 +104,7 @@ class Pacer:
         def show() -> None:
             if handle is not None:
                 self._pending.discard(handle)
-            self._pictures.show(picture)
+            self._pictures.show(picture, number)
             self._on_shown(max(0.0, self._loop.time() - due) + behind)
 
         handle = self._loop.call_at(due, show)

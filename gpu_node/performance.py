@@ -102,6 +102,7 @@ class Performance:
                 self._tick += 1
         finally:
             self.interrupt()
+            self._pacer.clear()
 
     def _head(self) -> Segment | None:
         while self._segments:
@@ -151,7 +152,7 @@ class Performance:
                 self._pacer.lead_s, self._started, segment
             )
         self._leaving[segment] = (self._pacer.empty_at + FRAME_S, None)
-        if not await self._pacer.push(sound, picture) or generation != self._generation:
+        if not await self._pacer.push(sound, picture, frame) or generation != self._generation:
             return
         self._leaving[segment] = (self._pacer.empty_at, None)
         self._metrics.frames.labels("speaking").inc()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -44,10 +45,12 @@ class _Pictures:
         self.source = rtc.VideoSource(width, height)
         self._size = (width, height)
 
-    def show(self, picture: npt.NDArray[np.uint8]) -> None:
+    def show(self, picture: npt.NDArray[np.uint8], number: int) -> None:
         data = np.ascontiguousarray(picture).reshape(-1).data
         kind = rtc.VideoBufferType.I420
-        self.source.capture_frame(rtc.VideoFrame(*self._size, kind, data))
+        # receivers measure latency and lip sync by it, wherever the frame went
+        stamp = rtc.FrameMetadata(user_timestamp=time.time_ns() // 1000, frame_id=number + 1)
+        self.source.capture_frame(rtc.VideoFrame(*self._size, kind, data), metadata=stamp)
 
 
 class AvatarRoom:
@@ -119,6 +122,10 @@ class AvatarRoom:
             source=rtc.TrackSource.SOURCE_CAMERA,
             video_codec=rtc.VideoCodec.VP8,
             simulcast=False,
+            frame_metadata_features=[
+                rtc.FrameMetadataFeature.FMF_USER_TIMESTAMP,
+                rtc.FrameMetadataFeature.FMF_FRAME_ID,
+            ],
             video_encoding=encoding,
         )
         audio_options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False)

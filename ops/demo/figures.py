@@ -35,7 +35,7 @@ def at_most(
 ) -> Figure:
     """Holds at or under ``limit``, or at or under ``times`` the baseline of the same run."""
     holds = value <= limit or (baseline is not None and value <= times * baseline)
-    goal = f"≤ {limit:g}" + (f" or {times:g} × bare" if baseline is not None else "")
+    goal = f"≤ {limit:g}" + (f" or {times:g} x bare" if baseline is not None else "")
     ratio = value / baseline if baseline else None
     note = "ratio = value ÷ baseline" if baseline else ""
     return Figure(value, unit, goal, holds, baseline, ratio, note)

@@ -16,7 +16,7 @@ RATE_HZ = 48_000
 
 @dataclass(frozen=True)
 class Seen:
-    """One decoded picture; ``handed_s`` (Unix) and ``number`` as the publisher stamped it."""
+    """One decoded picture; ``handed_s`` (Unix) and ``number`` is its 40 ms of speech, as the publisher stamped it; -1 in silence."""
 
     at_s: float
     handed_s: float | None
@@ -69,7 +69,7 @@ class Learner:
                 handed, number = None, -1
                 if event.metadata is not None and event.metadata.user_timestamp:
                     handed = event.metadata.user_timestamp / 1e6
-                    number = int(event.metadata.frame_id)
+                    number = int(event.metadata.frame_id) - 1
                 data = None
                 if self.keep:
                     data = bytes(event.frame.convert(rtc.VideoBufferType.I420).data)

@@ -6,6 +6,7 @@ functions' process answers invocations.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -62,6 +63,13 @@ class FunctionsFirst:
             return Response(fault, 503, {"X-Amzn-ErrorType": "ServiceException"})
         kept = {k: v for k, v in answer.headers.items() if k.lower().startswith("x-amz")}
         return Response(answer.content, answer.status_code, kept, content_type="application/json")
+
+
+class KeepAlive(MotoRequestHandler):
+    """Keeps connections open, without waiting for the client's delayed acknowledgement."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
 
 class SharedClients(boto3.Session):
@@ -128,6 +136,7 @@ def main() -> None:
     """Serves until killed."""
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
     boto3.DEFAULT_SESSION = SharedClients()
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
     moto = DomainDispatcherApplication(create_backend_app)
     application = FunctionsFirst(moto, os.environ["RAPIDO_INVOKE_URL"])
     run_simple(
@@ -135,7 +144,7 @@ def main() -> None:
         int(os.environ["RAPIDO_AWS_PORT"]),
         application,
         threaded=True,
-        request_handler=MotoRequestHandler,
+        request_handler=KeepAlive,
     )
 
 

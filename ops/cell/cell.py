@@ -10,11 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 import httpx
 
@@ -22,10 +23,11 @@ from ops.cell.aws import aws_environment, start_aws
 from ops.cell.deploy import LocalAws, queue_urls, warm_up
 from ops.cell.files import ROOT, own_environment, write_private
 from ops.cell.functions import FunctionsPlan
-from ops.cell.livekit import LiveKit, start_livekit
+from ops.cell.livekit import start_livekit
+from ops.cell.livekit_binary import livekit_server
 from ops.cell.ports import free_port
 from ops.cell.postgres import remove_outside_data, start_postgres
-from ops.cell.prepare import Keys, prepare
+from ops.cell.prepare import prepare
 from ops.cell.supervisor import Death, PartError, Supervisor
 from ops.cell.template import Template
 from ops.cell.valkey import start_valkey
@@ -76,6 +78,8 @@ class Cell:
 
     def __enter__(self) -> Cell:
         self._began = time.monotonic()
+        # May take minutes, once, and what it lacks is told before anything is started.
+        livekit_server(self._tell)
         self._worker_ids: list[str] = []
         self.directory = (self.state_dir or Path(".rapido") / self.name).resolve()
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -122,12 +126,11 @@ class Cell:
         self._choose_addresses()
         self._start_servers()
         environment = self._deploy()
-        with ThreadPoolExecutor(3) as pool:
-            keys = pool.submit(prepare, environment)
-            functions = pool.submit(self._start_functions, environment)
-            self._use(keys.result())
-            functions.result()
-            pool.submit(warm_up, LocalAws(self.aws_url, self.region)).result()
+        keys, _ = self._together(
+            lambda: prepare(environment), lambda: self._start_functions(environment)
+        )
+        self.client_key, self.operator_key = keys.client, keys.operator
+        warm_up(LocalAws(self.aws_url, self.region))
         self._await_cell()
         self._tell("cell answers")
         self._start_workers()
@@ -145,21 +148,14 @@ class Cell:
     def _start_servers(self) -> None:
         webhook = f"{self.url}/api/v1/webhooks/livekit"
         invoke_url = f"http://127.0.0.1:{self._invoke_port}"
-        with ThreadPoolExecutor(4) as pool:
-            livekit = pool.submit(
-                start_livekit, self._supervisor, self.directory, webhook, report=self._tell
-            )
-            aws = pool.submit(
-                start_aws, self._supervisor, self._aws_port, invoke_url, region=self.region
-            )
-            postgres = pool.submit(start_postgres, self._supervisor, self.directory)
-            valkey = pool.submit(start_valkey, self._supervisor, self.directory)
-            self.store_url = valkey.result()
-            self.database_url = postgres.result()
-            self._livekit: LiveKit = livekit.result()
-            self.aws_url = aws.result()
-        self.livekit_url = self._livekit.url
-        self.livekit_key, self.livekit_secret = self._livekit.key, self._livekit.secret
+        self.store_url, self.database_url, livekit, self.aws_url = self._together(
+            lambda: start_valkey(self._supervisor, self.directory),
+            lambda: start_postgres(self._supervisor, self.directory),
+            lambda: start_livekit(self._supervisor, self.directory, webhook, report=self._tell),
+            lambda: start_aws(self._supervisor, self._aws_port, invoke_url, region=self.region),
+        )
+        self.livekit_url = livekit.url
+        self.livekit_key, self.livekit_secret = livekit.key, livekit.secret
         self._tell("valkey, postgres, livekit and aws answer")
 
     def _deploy(self) -> dict[str, str]:
@@ -214,9 +210,6 @@ class Cell:
 
         self._supervisor.start("functions", argv, environment, answers, cwd=ROOT)
 
-    def _use(self, keys: Keys) -> None:
-        self.client_key, self.operator_key = keys.client, keys.operator
-
     def _status(self, path: str) -> int | None:
         try:
             return httpx.get(f"{self.url}{path}", timeout=5.0).status_code
@@ -226,17 +219,29 @@ class Cell:
     def _await_cell(self) -> None:
         deadline = time.monotonic() + self.ready_timeout_s
         while self._status("/health/ready") != httpx.codes.OK:
-            if self.broken.wait(0.05) or time.monotonic() > deadline:
+            if self.broken.wait(0.05):
+                raise PartError(self.deaths[0].describe())
+            if time.monotonic() > deadline:
                 lines = "\n".join(self._supervisor["functions"].tail())
                 raise PartError(f"GET {self.url}/health/ready does not say 200:\n{lines}")
 
     def _start_workers(self) -> None:
         identities = [self._next_identity() for _ in range(self.workers)]
-        if not identities:
-            return
-        with ThreadPoolExecutor(len(identities)) as pool:
-            for started in [pool.submit(self._start_worker, identity) for identity in identities]:
-                started.result()
+        self._together(*(partial(self._start_worker, identity) for identity in identities))
+
+    def _together(self, *tasks: Callable[[], Any]) -> list[Any]:
+        """Runs the tasks at once; when one fails, or Ctrl-C comes, the others are given up."""
+        with ThreadPoolExecutor(max(1, len(tasks))) as pool:
+            futures = [pool.submit(task) for task in tasks]
+            try:
+                wait(futures, return_when=FIRST_EXCEPTION)
+                for future in futures:
+                    if future.done():
+                        future.result()
+                return [future.result() for future in futures]
+            except BaseException:
+                self._supervisor.cancel()
+                raise
 
     def _next_identity(self) -> WorkerIdentity:
         if not self._identities:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import queue
 import sys
 import threading
 import traceback
@@ -55,7 +56,11 @@ class Functions:
         return f"arn:aws:lambda:{self._region}:{ACCOUNT_ID}:function:{name}"
 
     def invoke(self, name: str, payload: bytes) -> Answer:
-        """Runs the handler with a JSON payload; its exceptions become Lambda's error body."""
+        """Runs the handler with a JSON payload; what it raises becomes Lambda's error body.
+
+        A handler that takes longer than its Timeout is answered for, as on AWS; its thread cannot
+        be ended and runs on.
+        """
         if name not in self._handlers:
             missing = f"Function not found: {self._arn(name)}"
             return Answer(404, _json({"Type": "User", "Message": missing}))
@@ -64,17 +69,25 @@ class Functions:
         except ValueError as error:
             fault = {"Type": "User", "Message": f"Could not parse request body into json: {error}"}
             return Answer(400, _json(fault))
+        answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        run = threading.Thread(
+            target=lambda: answers.put(self._run(name, event)), name=name, daemon=True
+        )
+        run.start()
+        timeout_s = self._functions[name].timeout_s
+        try:
+            return answers.get(timeout=timeout_s)
+        except queue.Empty:
+            message = f"Task timed out after {timeout_s:.2f} seconds"
+            return _failure(message, "Sandbox.Timedout")
+
+    def _run(self, name: str, event: Any) -> Answer:
         try:
             return Answer(200, _json(self._handlers[name](event, self.context(name))))
         except Exception as error:  # noqa: BLE001 (whatever a handler raises is Lambda's answer)
             trace = traceback.format_exc()
             sys.stderr.write(f"{name} failed:\n{trace}")
-            failure = {
-                "errorMessage": str(error),
-                "errorType": type(error).__name__,
-                "stackTrace": trace.splitlines()[-20:],
-            }
-            return Answer(200, _json(failure), function_error=True)
+            return _failure(str(error), type(error).__name__, trace.splitlines()[-20:])
 
     def invoke_in_background(self, name: str, payload: bytes) -> Answer:
         """Lambda's invocation type Event: 202 at once."""
@@ -82,6 +95,11 @@ class Functions:
             return self.invoke(name, payload)
         threading.Thread(target=self.invoke, args=(name, payload), daemon=True).start()
         return Answer(202, b"")
+
+
+def _failure(message: str, kind: str, trace: list[str] | None = None) -> Answer:
+    body = {"errorMessage": message, "errorType": kind, "stackTrace": trace or []}
+    return Answer(200, _json(body), function_error=True)
 
 
 def import_handler(function: Function) -> Handler:

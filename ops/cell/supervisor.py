@@ -78,6 +78,7 @@ class Supervisor:
         self._on_death = on_death
         self._parts: dict[str, Part] = {}
         self._lock = threading.Lock()
+        self._cancelled = threading.Event()
         # The kernel sends the death signal when the *thread* that forked ends: fork from one
         # thread that lives as long as the supervisor does.
         self._spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
@@ -87,7 +88,8 @@ class Supervisor:
 
     def names(self) -> tuple[str, ...]:
         """Parts that run, in the order they were started."""
-        return tuple(name for name, part in self._parts.items() if not part.ended.is_set())
+        with self._lock:
+            return tuple(name for name, part in self._parts.items() if not part.ended.is_set())
 
     def start(
         self,
@@ -124,6 +126,10 @@ class Supervisor:
             raise
         return part
 
+    def cancel(self) -> None:
+        """Parts that are being started give up: the rest failed, or nobody wants them now."""
+        self._cancelled.set()
+
     def kill(self, name: str) -> None:
         """Kills a part with SIGKILL, as a crash would; its death is reported."""
         part = self._parts[name]
@@ -143,7 +149,9 @@ class Supervisor:
 
     def stop_all(self, grace_s: float = 8.0) -> None:
         """Stops every part, the last started first. May be called again."""
-        for name in reversed(tuple(self._parts)):
+        with self._lock:
+            names = tuple(self._parts)
+        for name in reversed(names):
             self.stop(name, grace_s)
         self._spawner.shutdown()
 
@@ -200,6 +208,8 @@ class Supervisor:
         while not ready():
             part.ended.wait(_POLL_S)
             self._check_alive(part)
+            if self._cancelled.is_set():
+                raise PartError(f"{part.name} was not waited for: the start was given up")
             if time.monotonic() > deadline:
                 lines = "\n".join(f"    {line}" for line in part.tail())
                 raise PartError(

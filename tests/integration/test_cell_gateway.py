@@ -129,6 +129,12 @@ def test_a_handlers_exception_is_lambdas_error_body(cell: SmallCell) -> None:
     assert (body["errorType"], body["errorMessage"]) == ("TooMuch", "9 is too much")
 
 
+def test_a_handler_over_its_time_is_answered_for(cell: SmallCell) -> None:
+    answer = cell.invoke("SlowFunction", {})
+    assert answer["FunctionError"] == "Unhandled"
+    assert json.loads(answer["Payload"])["errorType"] == "Sandbox.Timedout"
+
+
 def test_an_event_invocation_returns_at_once_and_runs(cell: SmallCell) -> None:
     record = {"eventSource": "by hand", "body": "later", "messageId": "m", "attributes": {}}
     record["attributes"] = {"ApproximateReceiveCount": "1"}

@@ -97,6 +97,24 @@ def test_a_function_taken_out_of_the_template_stops_working(tmp_path: Path) -> N
         ).__enter__()
 
 
+def test_a_server_that_does_not_start_stops_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAPIDO_LIVEKIT_SERVER", "/bin/false")
+    cell = Cell(workers=0, state_dir=tmp_path)
+    with pytest.raises(PartError, match=r"livekit .* ended by exit code 1"):
+        cell.__enter__()
+    assert cell.parts == ()
+    assert cell.deaths == []
+
+
+def test_a_worker_that_cannot_work_stops_the_rest(tmp_path: Path) -> None:
+    cell = Cell(workers=2, state_dir=tmp_path, worker_env={"RAPIDO_DEVICE": "abacus"})
+    with pytest.raises(PartError, match=r"(?s)exit code 2.*RAPIDO_DEVICE"):
+        cell.__enter__()
+    assert cell.parts == ()
+
+
 RUN_CELL = """
 import sys, threading
 from pathlib import Path

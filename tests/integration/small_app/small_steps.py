@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any
 
 import boto3
@@ -26,6 +27,11 @@ def add(event: dict[str, Any], context: Any) -> dict[str, Any]:
 def fail(event: dict[str, Any], context: Any) -> None:
     """Always too much."""
     raise TooMuch(f"{event['sum']} is too much")
+
+
+def slow(event: dict[str, Any], context: Any) -> None:
+    """Never ends by itself."""
+    threading.Event().wait()
 
 
 def collect(event: dict[str, Any], context: Any) -> dict[str, Any]:

@@ -48,7 +48,9 @@ class Pulse:
     revoked: tuple[tuple[str, int], ...]
 
 
-Outcome = Literal["placed", "existing", "full", "conflict", "exhausted", "finished", "unknown"]
+Outcome = Literal[
+    "placed", "existing", "full", "conflict", "exhausted", "finished", "unknown", "unknown-avatar"
+]
 
 
 class Store(Protocol):

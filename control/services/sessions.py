@@ -48,6 +48,9 @@ def create(
             "Every slot of this cell is taken. Ask again when Retry-After has passed.",
             RETRY_AFTER_S,
         )
+    if outcome == "unknown-avatar":
+        remedy = "name one that GET /api/v1/workers lists, or bring the avatar to a worker"
+        raise invalid(Fault("avatar", "is none that a worker of this cell has", remedy))
     if outcome == "conflict":
         raise conflict(
             "idempotency-conflict",

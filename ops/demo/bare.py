@@ -1,6 +1,6 @@
 """The baseline: livekit.rtc and nothing else. ``python -m ops.demo.bare`` reads lines
 
-``URL TOKEN SECONDS`` and for each connects, publishes 512² at 25 fps with silence, and leaves.
+``URL TOKEN`` and for each connects, publishes 512² at 25 fps with silence until its viewer left.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from livekit.rtc import FrameMetadata, FrameMetadataFeature
 
 SIZE, FRAME_S = 512, 0.04
 RATE_HZ = 48_000
+_LONGEST_S = 20.0
 
 
-async def publish(url: str, token: str, seconds: float) -> None:
+async def publish(url: str, token: str) -> None:
     """One room, from connecting to leaving."""
     room = rtc.Room()
+    over = asyncio.Event()
+    room.on("participant_disconnected", lambda _: over.set())
     await room.connect(
         url, token, rtc.RoomOptions(auto_subscribe=False, single_peer_connection=False)
     )
@@ -45,7 +48,7 @@ async def publish(url: str, token: str, seconds: float) -> None:
     silence = rtc.AudioFrame(bytes(RATE_HZ // 25 * 2), RATE_HZ, 1, RATE_HZ // 25)
     began = due = time.monotonic()
     number = 0
-    while time.monotonic() - began < seconds:
+    while not over.is_set() and time.monotonic() - began < _LONGEST_S:
         still = np.roll(still, 2, axis=1)
         frame = rtc.VideoFrame(SIZE, SIZE, rtc.VideoBufferType.I420, memoryview(still.reshape(-1)))
         stamp = FrameMetadata(user_timestamp=time.time_ns() // 1000, frame_id=number)
@@ -63,8 +66,8 @@ async def main() -> None:
     print("ready", flush=True)
     running: set[asyncio.Task[None]] = set()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
-        url, token, seconds = line.split()
-        task = asyncio.create_task(publish(url, token, float(seconds)))
+        url, token = line.split()
+        task = asyncio.create_task(publish(url, token))
         running.add(task)
         task.add_done_callback(running.discard)
     await asyncio.gather(*running)

@@ -24,7 +24,6 @@ from ops.speaker import Speaker
 
 SAMPLES = 40
 LANES = 2
-_BARE_S = 1.2
 _FRAME_TIMEOUT_S = 15.0
 _SILENT = 0.004
 _LONG = (
@@ -86,7 +85,7 @@ async def _bare(cell: Cell, proof: Proof) -> None:
             room = f"bare-{lane_number}-{number}"
             learner = Learner()
             began = time.monotonic()
-            line = f"{cell.livekit_url} {_token(cell, 'avatar', room)} {_BARE_S}\n"
+            line = f"{cell.livekit_url} {_token(cell, 'avatar', room)}\n"
             process.stdin.write(line.encode())  # type: ignore[union-attr]
             await learner.join(cell.livekit_url, _token(cell, "learner", room))
             await asyncio.wait_for(learner.first_frame.wait(), _FRAME_TIMEOUT_S)

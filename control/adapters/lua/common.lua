@@ -10,6 +10,7 @@
 --   hb        zset  worker -> last heard, ms
 --   gen       int   fencing numbers, never repeated
 --   s:SID     hash  the session
+--   avatars   set   every avatar a worker of this cell ever announced
 --   starting  zset  session -> since, ms
 --   sessions  zset  session -> first generation, so in order of birth; tenant:T those of one tenant
 --   outbox    zset  snapshot -> sequence number, until the records queue has it
@@ -39,6 +40,10 @@ end
 -- The very numbers of control/domain/placement.py.
 local function terms(w, used)
   return 1 - used / w.slots, 1 - math.min(1, w.late / 40), math.min(1, (w.slots - used) / 24)
+end
+
+local function announce(avatars)
+  for avatar in string.gmatch(avatars, '[^,]+') do redis.call('SADD', P .. 'avatars', avatar) end
 end
 
 -- Puts a worker among the free ones, or takes it out. Never oversell: used < slots is kept here.

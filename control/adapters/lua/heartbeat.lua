@@ -4,6 +4,7 @@ local name, heard = ARGV[1], cjson.decode(ARGV[3])
 local w = worker_of(name)
 if not w or w.reg ~= tonumber(ARGV[2]) then return {'stale', '', ''} end
 forgiving()
+if w.avatars ~= heard.avatars then announce(heard.avatars) end
 w.state, w.slots, w.avatars, w.seen = heard.state, heard.slots, heard.avatars, NOW
 w.late = 0.7 * w.late + 0.3 * heard.late
 w.running = #heard.running

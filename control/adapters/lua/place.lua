@@ -24,6 +24,10 @@ end
 local key = P .. 's:' .. ask.session_id
 if redis.call('EXISTS', key) == 1 then return {'existing', ask.session_id} end
 
+if redis.call('EXISTS', P .. 'avatars') == 1
+    and redis.call('SISMEMBER', P .. 'avatars', ask.avatar) == 0 then
+  return {'unknown-avatar', ''}
+end
 local chosen, seen = choose(ask.avatar, ask.distance, {}, ask.margin)
 if not chosen then return {'full', ''} end
 

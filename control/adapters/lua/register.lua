@@ -9,6 +9,7 @@ w.state, w.slots, w.late, w.seen = 'warming', 0, 0, NOW
 redis.call('HSET', P .. 'w', name, cjson.encode(w))
 redis.call('HDEL', P .. 'desired', name)
 forgiving()
+announce(w.avatars)
 redis.call('ZADD', P .. 'hb', NOW, name)
 refresh(name)
 return w.reg

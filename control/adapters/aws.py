@@ -45,13 +45,13 @@ class StepFunctions:
     def _states(self) -> Any:
         return _client("stepfunctions")
 
-    def start_setup(self, session_id: str, given: dict[str, Any]) -> None:
+    def start_setup(self, execution: str, given: dict[str, Any]) -> None:
         """Raises unavailable; a setup that runs or ran already is left as it is."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             self._states.start_execution(
-                stateMachineArn=self._arn, name=session_id, input=json.dumps(given, sort_keys=True)
+                stateMachineArn=self._arn, name=execution, input=json.dumps(given, sort_keys=True)
             )
         except ClientError as error:
             if error.response["Error"]["Code"] != "ExecutionAlreadyExists":
@@ -59,11 +59,11 @@ class StepFunctions:
         except BotoCoreError as error:
             raise unavailable("workflows") from error
 
-    def setup_ended(self, session_id: str) -> bool:
+    def setup_ended(self, execution: str) -> bool:
         """True where the setup ran and stopped, False where it runs or never began."""
         from botocore.exceptions import ClientError
 
-        arn = self._arn.replace(":stateMachine:", ":execution:") + ":" + session_id
+        arn = self._arn.replace(":stateMachine:", ":execution:") + ":" + execution
         try:
             found = self._states.describe_execution(executionArn=arn)
         except ClientError as error:

@@ -48,7 +48,7 @@ class ValkeyStore:
             name: value
             for name in (
                 "room", "livekit_url", "livekit_region", "learner_identity", "learner_name",
-                "own_room_token", "agent_identity", "correlation_id",
+                "own_room_token", "agent_identity", "correlation_id", "execution",
             )
             if (value := getattr(ask, name)) is not None
         }  # fmt: skip
@@ -242,6 +242,7 @@ def _session(session_id: str, fields: dict[str, str]) -> Session:
         own_room_token=fields.get("own_room_token"),
         agent_identity=fields.get("agent_identity"),
         correlation_id=fields.get("correlation_id"),
+        execution=fields.get("execution", session_id),
         task_token=fields.get("task_token"),
         why=json.loads(fields.get("why", "{}")),
     )

@@ -38,6 +38,7 @@ class Session:
     own_room_token: str | None
     agent_identity: str | None
     correlation_id: str | None
+    execution: str
     task_token: str | None = None
     why: dict[str, Any] = field(default_factory=dict)
 

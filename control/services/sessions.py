@@ -20,7 +20,12 @@ from control.domain.errors import (
 from control.domain.geography import Point
 from control.domain.placement import distance_term
 from control.domain.rooms import nearest_server
-from control.domain.session import Session, cell_of, new_session_id
+from control.domain.session import (
+    Session,
+    cell_of,
+    new_session_id,
+    session_id_of_execution,
+)
 from control.services.ports import BadSignature, Caller, Cell, Placing, StoreAway
 
 RETRY_AFTER_S = 5
@@ -33,15 +38,17 @@ def create(
     idempotency_key: str | None,
     location: Point | None,
     correlation_id: str | None,
-    session_id: str | None = None,
+    execution: str | None = None,
 ) -> tuple[Session, bool]:
     """The lesson's session and whether it is new; its setup is running when this returns.
+
+    An ``execution`` that was started by hand is that setup, and gives the session its id.
 
     ``location`` is the learner's as the edge guessed it, used where the body names none. Raises
     RapidoError: no-capacity, idempotency-conflict, unavailable (workflows; the lease is kept and
     the tick starts the setup).
     """
-    placing = _placing(cell, caller, ask, idempotency_key, location, correlation_id, session_id)
+    placing = _placing(cell, caller, ask, idempotency_key, location, correlation_id, execution)
     outcome, found = cell.store.place(placing)
     if outcome == "full":
         raise no_capacity(
@@ -60,7 +67,7 @@ def create(
     session = cell.store.session(found)
     if session is None:
         raise StoreAway("the session vanished between two reads")
-    if session.status == "starting":
+    if session.status == "starting" and execution != session.execution:
         drive(cell, session)
     return session, outcome == "placed"
 
@@ -72,12 +79,14 @@ def _placing(
     idempotency_key: str | None,
     location: Point | None,
     correlation_id: str | None,
-    session_id: str | None,
+    execution: str | None,
 ) -> Placing:
     learner_at = location
     if ask.user_location is not None:
         learner_at = Point(ask.user_location.latitude, ask.user_location.longitude)
-    new_id = session_id or new_session_id(cell.name)
+    new_id = new_session_id(cell.name)
+    if execution is not None:
+        new_id = session_id_of_execution(cell.name, execution)
     identity = ask.learner.identity if ask.learner else "learner"
     placing = Placing(
         session_id=new_id,
@@ -95,6 +104,7 @@ def _placing(
         own_room_token=None,
         agent_identity=None,
         correlation_id=correlation_id,
+        execution=execution or new_id,
     )
     if ask.room is not None:
         return replace(
@@ -109,14 +119,14 @@ def _placing(
 
 
 def drive(cell: Cell, session: Session) -> None:
-    """Starts the session's setup; its name is the session's, so twice is once."""
+    """Starts the session's setup; its name is the session's own, so twice is once."""
     given = {
         "session_id": session.session_id,
         "lesson_id": session.lesson_id,
         "tenant": session.tenant,
         "created_ms": session.created_ms,
     }
-    cell.workflows.start_setup(session.session_id, given)
+    cell.workflows.start_setup(session.execution, given)
 
 
 def own(cell: Cell, caller: Caller, session_id: str) -> Session:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from control.contracts.session import CreateSession
-from control.domain.session import Session, session_id_of_execution
+from control.domain.session import Session
 from control.services import sessions
 from control.services.ports import Caller, Cell
 
@@ -27,9 +27,8 @@ class NoWorker(Exception):
 def place(cell: Cell, execution: str, given: dict[str, Any]) -> dict[str, Any]:
     """Placement for an execution that was started by hand, for the tenant ``console``."""
     ask = CreateSession.model_validate(given)
-    session_id = session_id_of_execution(cell.name, execution)
     session, _ = sessions.create(
-        cell, Caller(CONSOLE_TENANT, "client"), ask, None, None, None, session_id
+        cell, Caller(CONSOLE_TENANT, "client"), ask, None, None, None, execution
     )
     return {"session_id": session.session_id}
 

@@ -31,7 +31,7 @@ def tick(cell: Cell) -> dict[str, int]:
         session = cell.store.session(session_id)
         if session is None or session.status != "starting":
             continue
-        if cell.workflows.setup_ended(session_id):
+        if cell.workflows.setup_ended(session.execution):
             reason = "Its setup stopped before the avatar was there."
             cell.store.finish(session_id, 0, "failed", reason)
         else:

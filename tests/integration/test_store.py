@@ -62,6 +62,7 @@ class Desk:
             own_room_token=None,
             agent_identity=None,
             correlation_id=None,
+            execution="x",
         )
         return replace(given, **changes)
 

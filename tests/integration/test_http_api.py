@@ -1,0 +1,489 @@
+"""The control API on a whole local cell, with workers that speak the protocol only."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import httpx
+import jwt
+import psycopg
+import pytest
+import redis
+
+from ops.cell.aws import aws_environment
+from ops.cell.cell import Cell
+from ops.cell.workers import WorkerIdentity
+from tests.integration.saga_worker import SagaWorker
+
+
+@pytest.fixture(scope="module")
+def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
+    name = "api" + secrets.token_hex(2)
+    with Cell(name=name, workers=0, state_dir=tmp_path_factory.mktemp("cell")) as running:
+        yield running
+
+
+class Client:
+    """Calls with a key, or without."""
+
+    def __init__(self, cell: Cell, key: str | None) -> None:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.http = httpx.Client(base_url=cell.url, headers=headers, timeout=10)
+
+    def create(self, lesson: str | None = None, **more: Any) -> httpx.Response:
+        body = {"lesson_id": lesson or secrets.token_hex(6)} | more
+        return self.http.post("/api/v1/sessions", json=body)
+
+    def show(self, session_id: str) -> dict[str, Any]:
+        return dict(self.http.get(f"/api/v1/sessions/{session_id}").json())
+
+    def until(self, session_id: str, status: str) -> dict[str, Any]:
+        """Asks until it stands there."""
+        deadline = time.monotonic() + 40
+        while (seen := self.show(session_id))["status"] != status:
+            assert time.monotonic() < deadline, seen
+            assert seen["status"] not in ("ended", "failed"), seen
+            time.sleep(0.05)
+        return seen
+
+
+@pytest.fixture
+def client(cell: Cell) -> Client:
+    return Client(cell, cell.client_key)
+
+
+Make = Callable[..., SagaWorker]
+
+
+@pytest.fixture
+def make(cell: Cell) -> Iterator[Make]:
+    """Workers that leave with the test; sessions end with them."""
+    entered: list[SagaWorker] = []
+
+    def start(behaviour: Any = "plays", slots: int = 2) -> SagaWorker:
+        worker = SagaWorker(cell.url, _identity(cell), behaviour, slots)
+        entered.append(worker.__enter__())
+        return worker
+
+    yield start
+    store = redis.Redis.from_url(cell.store_url, decode_responses=True)
+    for session_id in store.hkeys(f"{{{cell.name}}}:lease"):
+        Client(cell, cell.operator_key).http.delete(f"/api/v1/sessions/{session_id}")
+    for worker in entered:
+        worker.__exit__()
+
+
+def _identity(cell: Cell) -> WorkerIdentity:
+    return cell._next_identity()
+
+
+def problem(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = dict(answer.json())
+    assert body["type"] == f"urn:rapido:problem:{slug}"
+    assert body["detail"]
+    return body
+
+
+# One session
+
+
+def test_a_lesson_becomes_live_and_ends_without_a_trace(
+    cell: Cell, client: Client, make: Make
+) -> None:
+    worker = make()
+
+    answer = client.create(user_location={"latitude": 40.7, "longitude": -74.0})
+
+    assert answer.status_code == 201
+    made = answer.json()
+    assert made["livekit"]["token"]
+    client.until(made["session_id"], "live")
+    assert worker.started[0]["room"]["room"] == made["session_id"]
+    client.http.delete(f"/api/v1/sessions/{made['session_id']}")
+    assert client.show(made["session_id"])["status"] == "ended"
+    assert _used(cell) == {}
+
+
+def test_the_learners_token_opens_one_room_and_does_not_speak(
+    cell: Cell, client: Client, make: Make
+) -> None:
+    make()
+
+    made = client.create(learner={"identity": "anna", "name": "Anna"}).json()
+
+    claims = jwt.decode(made["livekit"]["token"], cell.livekit_secret, algorithms=["HS256"])
+    assert (claims["sub"], claims["name"]) == ("anna", "Anna")
+    assert claims["video"]["room"] == made["session_id"]
+    assert claims["video"]["canUpdateOwnMetadata"] is False
+    assert "attributes" not in claims
+
+
+def test_a_voice_token_is_signed_to_speak(cell: Cell, client: Client, make: Make) -> None:
+    make()
+    made = client.create().json()
+
+    grant = client.http.post(
+        f"/api/v1/sessions/{made['session_id']}/token", json={"role": "voice"}
+    ).json()
+
+    claims = jwt.decode(grant["token"], cell.livekit_secret, algorithms=["HS256"])
+    assert claims["attributes"] == {"rapido.voice": "true"}
+
+
+def test_the_same_lesson_again_is_the_same_session(client: Client, make: Make) -> None:
+    make()
+
+    first, again = client.create("maths"), client.create("maths")
+
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json()["session_id"] == again.json()["session_id"]
+
+
+def test_an_idempotency_key_for_another_body_is_a_conflict(client: Client, make: Make) -> None:
+    make()
+    headers = {"Idempotency-Key": secrets.token_hex(4)}
+    body = {"lesson_id": secrets.token_hex(4)}
+    first = client.http.post("/api/v1/sessions", json=body, headers=headers)
+    same = client.http.post("/api/v1/sessions", json=body, headers=headers)
+
+    other = client.http.post("/api/v1/sessions", json={"lesson_id": "else"}, headers=headers)
+
+    assert first.json()["session_id"] == same.json()["session_id"]
+    problem(other, 409, "idempotency-conflict")
+
+
+def test_why_tells_enough_to_replay_the_choice(client: Client, make: Make) -> None:
+    make()
+    worker = make(slots=8)
+    made = client.create().json()
+
+    why = client.http.get(f"/api/v1/sessions/{made['session_id']}/why").json()
+
+    assert why["chosen"] == made["worker_id"] == worker.name
+    weights = why["weights"]
+    for one in why["candidates"]:
+        score = sum(weights[term] * value for term, value in one["terms"].items())
+        assert score == pytest.approx(one["score"])
+
+
+def test_a_caller_with_its_own_room_gets_no_token(client: Client, make: Make) -> None:
+    worker = make()
+    room = {"url": "wss://mine.example", "token": "x" * 40, "agent_identity": "agent"}
+
+    made = client.create(room=room).json()
+
+    assert made["livekit"]["token"] is None
+    client.until(made["session_id"], "live")
+    assert worker.started[0]["agent_identity"] == "agent"
+    assert worker.started[0]["room"]["token"] == "x" * 40
+
+
+# Setup fails, and what then
+
+
+def test_a_refusing_worker_is_left_out_and_another_plays(client: Client, make: Make) -> None:
+    make("refuses", slots=30)
+    good = make("plays", slots=2)
+
+    made = client.create().json()
+
+    seen = client.until(made["session_id"], "live")
+    assert seen["worker_id"] == good.name
+    why = client.http.get(f"/api/v1/sessions/{made['session_id']}/why").json()
+    assert why["excluded"] == [made["worker_id"]]
+
+
+def test_a_stream_that_fails_is_placed_again(client: Client, make: Make) -> None:
+    make("fails", slots=30)
+    good = make("plays", slots=2)
+
+    made = client.create().json()
+
+    assert client.until(made["session_id"], "live")["worker_id"] == good.name
+
+
+def test_a_worker_that_shows_nothing_in_ten_seconds_is_replaced(client: Client, make: Make) -> None:
+    silent = make("silent", slots=30)
+    good = make("plays", slots=2)
+
+    made = client.create().json()
+
+    assert client.until(made["session_id"], "live")["worker_id"] == good.name
+    late = silent.say("first_frame", silent.started[0])
+    problem(late, 409, "stale-generation")
+
+
+def test_when_no_worker_can_the_session_fails_and_says_why(
+    cell: Cell, client: Client, make: Make
+) -> None:
+    make("refuses")
+
+    made = client.create().json()
+
+    deadline = time.monotonic() + 20
+    while (seen := client.show(made["session_id"]))["status"] == "starting":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert (seen["status"], seen["reason"]) == (
+        "failed",
+        "No other worker has a free slot for the avatar.",
+    )
+    assert _used(cell) == {}
+
+
+def test_a_session_nobody_drives_is_started_by_the_next_request(
+    cell: Cell, client: Client, make: Make
+) -> None:
+    """The function died between lease and StartExecution: the lease is there, no execution is."""
+    worker = make()
+    states = _states(cell)
+    machine = states.list_state_machines()["stateMachines"]
+    setup = next(one for one in machine if "session-setup" in one["name"])
+    made = client.create("undriven").json()
+    client.until(made["session_id"], "live")
+    names = states.list_executions(stateMachineArn=setup["stateMachineArn"])["executions"]
+
+    client.create("undriven")
+
+    after = states.list_executions(stateMachineArn=setup["stateMachineArn"])["executions"]
+    assert len(after) == len(names)
+    assert len(worker.started) == 1
+
+
+def test_an_execution_started_by_hand_places_for_the_console(
+    cell: Cell, client: Client, make: Make
+) -> None:
+    worker = make()
+    states = _states(cell)
+    machines = states.list_state_machines()["stateMachines"]
+    setup = next(one for one in machines if "session-setup" in one["name"])
+    given = {"lesson_id": "by-hand", "user_location": {"latitude": 52.5, "longitude": 13.4}}
+
+    run = states.start_execution(
+        stateMachineArn=setup["stateMachineArn"],
+        name=f"console-{secrets.token_hex(4)}",
+        input=json.dumps(given),
+    )
+
+    deadline = time.monotonic() + 20
+    while (
+        status := states.describe_execution(executionArn=run["executionArn"])["status"]
+    ) == "RUNNING":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert status == "SUCCEEDED"
+    session_id = worker.started[-1]["session_id"]
+    operator = Client(cell, cell.operator_key)
+    assert operator.show(session_id)["status"] == "live"
+    assert client.http.get(f"/api/v1/sessions/{session_id}").status_code == 404
+
+
+def test_every_session_reaches_the_records(cell: Cell, client: Client, make: Make) -> None:
+    make()
+    made = client.create().json()
+    client.until(made["session_id"], "live")
+
+    deadline = time.monotonic() + 20
+    with psycopg.connect(cell.database_url, autocommit=True) as database:
+        query = "select status from sessions where session_id = %s"
+        while (row := database.execute(query, (made["session_id"],)).fetchone()) != ("live",):
+            assert time.monotonic() < deadline, row
+            time.sleep(0.1)
+
+
+# Bad input
+
+
+def test_a_malformed_body(client: Client) -> None:
+    answer = client.http.post(
+        "/api/v1/sessions", content=b"{lesson", headers={"Content-Type": "application/json"}
+    )
+    problem(answer, 400, "malformed-body")
+
+
+def test_an_unknown_field(client: Client) -> None:
+    body = problem(client.create(lessonid="x"), 422, "invalid-request")
+    assert body["errors"][0]["field"] == "lessonid"
+    assert "lesson_id" in body["errors"][0]["remedy"]
+
+
+def test_a_latitude_of_91(client: Client) -> None:
+    answer = client.create(user_location={"latitude": 91, "longitude": 0})
+    body = problem(answer, 422, "invalid-request")
+    assert body["errors"][0]["field"] == "user_location.latitude"
+
+
+def test_a_lesson_id_of_10_kb(client: Client) -> None:
+    body = problem(client.create("x" * 10_000), 422, "invalid-request")
+    assert body["errors"][0]["field"] == "lesson_id"
+    assert "200" in body["errors"][0]["remedy"]
+
+
+def test_a_foreign_tenants_session_does_not_exist_here(
+    cell: Cell, client: Client, make: Make
+) -> None:
+    make()
+    made = client.create().json()
+    stranger = Client(cell, _key_of(cell, "college"))
+    path = f"/api/v1/sessions/{made['session_id']}"
+
+    problem(stranger.http.get(path), 404, "not-found")
+    problem(stranger.http.delete(path), 404, "not-found")
+    problem(stranger.http.get(path + "/why"), 404, "not-found")
+    problem(stranger.http.post(path + "/token", json={"role": "voice"}), 404, "not-found")
+    assert stranger.http.get("/api/v1/sessions").json()["sessions"] == []
+    assert client.show(made["session_id"])["status"] in ("starting", "live")
+
+
+@pytest.mark.parametrize("key", [None, "rk_wrong", "nonsense", "rk_" + "x" * 300])
+def test_a_missing_or_wrong_key(cell: Cell, key: str | None) -> None:
+    problem(Client(cell, key).create(), 401, "unauthorized")
+
+
+def test_an_expired_key(cell: Cell) -> None:
+    key = _key_of(cell, "school", "now() - interval '1 hour'")
+    problem(Client(cell, key).create(), 401, "unauthorized")
+
+
+def test_a_client_may_not_do_an_operators_work(client: Client) -> None:
+    problem(client.http.get("/api/v1/fleet"), 403, "forbidden")
+
+
+def test_an_avatar_that_does_not_exist(cell: Cell, client: Client, make: Make) -> None:
+    make()
+    body = problem(client.create(avatar="nobody"), 422, "invalid-request")
+    assert body["errors"][0]["field"] == "avatar"
+    assert _used(cell) == {}
+
+
+def test_no_free_slot(client: Client) -> None:
+    answer = client.create(wait=False)
+    problem(answer, 503, "no-capacity")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_an_unsigned_heartbeat(cell: Cell, make: Make) -> None:
+    worker = make()
+    answer = httpx.post(
+        f"{cell.url}/api/v1/workers/{worker.name}/heartbeat", json=worker.heartbeat()
+    )
+    problem(answer, 403, "forbidden")
+
+
+def test_a_heartbeat_for_another_worker(make: Make) -> None:
+    one, other = make(), make()
+    path = f"/api/v1/workers/{other.name}/heartbeat"
+    problem(one.call("POST", path, other.heartbeat()), 403, "forbidden")
+
+
+def test_a_heartbeat_from_an_older_instance(make: Make) -> None:
+    worker = make()
+    old = worker.registration
+    worker.register()
+    problem(worker.beat(registration=old), 409, "stale-registration")
+
+
+def test_a_webhook_with_a_wrong_signature(cell: Cell) -> None:
+    body = b'{"event":"room_finished","room":{"name":"x"}}'
+    for secret, signed in ((cell.livekit_secret, b"other"), ("wrong" * 8, body)):
+        digest = base64.b64encode(hashlib.sha256(signed).digest()).decode()
+        claims = {"iss": cell.livekit_key, "sha256": digest, "exp": int(time.time()) + 60}
+        token = jwt.encode(claims, secret, algorithm="HS256")
+        answer = httpx.post(
+            f"{cell.url}/api/v1/webhooks/livekit",
+            content=body,
+            headers={"Authorization": token, "Content-Type": "application/webhook+json"},
+        )
+        problem(answer, 401, "unauthorized")
+
+
+def test_a_webhook_of_a_closed_room_ends_its_session(
+    cell: Cell, client: Client, make: Make
+) -> None:
+    make()
+    made = client.create().json()
+    client.until(made["session_id"], "live")
+    event = {"event": "room_finished", "room": {"name": made["session_id"]}}
+    body = json.dumps(event).encode()
+    digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+    claims = {"iss": cell.livekit_key, "sha256": digest, "exp": int(time.time()) + 60}
+    token = jwt.encode(claims, cell.livekit_secret, algorithm="HS256")
+
+    answer = httpx.post(
+        f"{cell.url}/api/v1/webhooks/livekit",
+        content=body,
+        headers={"Authorization": token, "Content-Type": "application/webhook+json"},
+    )
+
+    assert answer.status_code == 200
+    assert client.show(made["session_id"])["status"] == "ended"
+
+
+def test_a_second_delete(client: Client, make: Make) -> None:
+    make()
+    made = client.create().json()
+    path = f"/api/v1/sessions/{made['session_id']}"
+
+    answers = [client.http.delete(path).status_code for _ in range(3)]
+
+    assert answers == [204, 204, 204]
+
+
+def test_a_strange_query_parameter(client: Client) -> None:
+    answer = client.http.get("/api/v1/sessions", params={"state": "live"})
+    body = problem(answer, 422, "invalid-request")
+    assert body["errors"][0]["field"] == "state"
+
+
+def test_nothing_but_health_and_openapi_answers_without_credentials(cell: Cell) -> None:
+    described = httpx.get(f"{cell.url}/openapi.json").json()
+    open_paths = set()
+    for path, methods in described["paths"].items():
+        for method in methods:
+            url = cell.url + path.replace("{session_id}", "s-x-12345678").replace(
+                "{worker_id}", "w"
+            )
+            answer = httpx.request(method.upper(), url, json={} if method == "post" else None)
+            if answer.status_code < 400:
+                open_paths.add(path)
+            else:
+                assert answer.status_code in (401, 403), (path, answer.text)
+    assert open_paths == {"/health", "/health/ready", "/openapi.json"}
+
+
+def _used(cell: Cell) -> dict[str, str]:
+    store = redis.Redis.from_url(cell.store_url, decode_responses=True)
+    return dict(store.hgetall(f"{{{cell.name}}}:used"))
+
+
+def _key_of(cell: Cell, tenant: str, expires: str = "null") -> str:
+    key = "rk_" + secrets.token_urlsafe(32)
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    with psycopg.connect(cell.database_url) as database:
+        database.execute(
+            "insert into api_keys (digest, tenant, role, expires_at) "
+            f"values (%s, %s, 'client', {expires})",
+            (digest, tenant),
+        )
+    return key
+
+
+def _states(cell: Cell) -> Any:
+    environment = aws_environment(cell.aws_url, "us-east-1")
+    make: Any = boto3.client
+    return make(
+        "stepfunctions",
+        endpoint_url=cell.aws_url,
+        region_name="us-east-1",
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+    )

@@ -117,10 +117,16 @@ class Cell:
 
     def add_worker(self) -> str:
         """Starts one more worker; its id, once the cell counts its slots."""
-        identity = self._next_identity()
+        identity = self.new_identity()
         self._start_worker(identity)
         self._write_state()
         return identity.worker_id
+
+    def new_identity(self) -> WorkerIdentity:
+        """A worker's name and the key pair this cell's gateway knows; each is given once."""
+        if not self._identities:
+            raise PartError(f"a local cell has at most {MAX_WORKERS} workers in its life")
+        return self._identities.pop(0)
 
     def _open(self) -> None:
         self._choose_addresses()
@@ -226,7 +232,7 @@ class Cell:
                 raise PartError(f"GET {self.url}/health/ready does not say 200:\n{lines}")
 
     def _start_workers(self) -> None:
-        identities = [self._next_identity() for _ in range(self.workers)]
+        identities = [self.new_identity() for _ in range(self.workers)]
         self._together(*(partial(self._start_worker, identity) for identity in identities))
 
     def _together(self, *tasks: Callable[[], Any]) -> list[Any]:
@@ -242,11 +248,6 @@ class Cell:
             except BaseException:
                 self._supervisor.cancel()
                 raise
-
-    def _next_identity(self) -> WorkerIdentity:
-        if not self._identities:
-            raise PartError(f"a local cell has at most {MAX_WORKERS} workers in its life")
-        return self._identities.pop(0)
 
     def _start_worker(self, identity: WorkerIdentity) -> None:
         def announced(worker_id: str) -> bool:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from small_app.small_running import SESSION, SmallCell, signed_headers, small_cell
 
 from control.contracts.problem import Problem
+from tests.integration.small_app.small_running import SESSION, SmallCell, signed_headers, small_cell
 
 
 @pytest.fixture(scope="module")

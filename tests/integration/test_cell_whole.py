@@ -19,6 +19,7 @@ from ops.cell.cell import Cell
 from ops.cell.files import ROOT
 from ops.cell.postgres import remove_outside_data
 from ops.cell.supervisor import PartError
+from tests.integration.test_cell_servers import gone
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +127,6 @@ with Cell(workers=0, state_dir=Path(sys.argv[1]), on_event=lambda text: None) as
 
 
 def test_a_cell_killed_outright_leaves_no_process(tmp_path: Path) -> None:
-    from test_cell_servers import gone
 
     argv = [sys.executable, "-c", RUN_CELL, str(tmp_path)]
     with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:

@@ -144,7 +144,7 @@ def _serve(
         response = _problem(error, correlation_id)
     except StoreAway:
         response = _problem(unavailable("store"), correlation_id)
-    except Exception:
+    except Exception:  # noqa: BLE001 (the edge: whatever it was, the caller gets a problem)
         logger.exception("unexpected", correlation_id=correlation_id, route=run.__name__)
         unexpected = RapidoError("Try again; if it stays, tell your operator the correlation id.")
         response = _problem(unexpected, correlation_id)

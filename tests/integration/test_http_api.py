@@ -19,7 +19,6 @@ import redis
 
 from ops.cell.aws import aws_environment
 from ops.cell.cell import Cell
-from ops.cell.workers import WorkerIdentity
 from tests.integration.saga_worker import SagaWorker
 
 
@@ -68,7 +67,7 @@ def make(cell: Cell) -> Iterator[Make]:
     entered: list[SagaWorker] = []
 
     def start(behaviour: Any = "plays", slots: int = 2) -> SagaWorker:
-        worker = SagaWorker(cell.url, _identity(cell), behaviour, slots)
+        worker = SagaWorker(cell.url, cell.new_identity(), behaviour, slots)
         entered.append(worker.__enter__())
         return worker
 
@@ -78,10 +77,6 @@ def make(cell: Cell) -> Iterator[Make]:
         Client(cell, cell.operator_key).http.delete(f"/api/v1/sessions/{session_id}")
     for worker in entered:
         worker.__exit__()
-
-
-def _identity(cell: Cell) -> WorkerIdentity:
-    return cell._next_identity()
 
 
 def problem(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gpu_node.features import MelStream
-from ops.avatar.drawing import IDLE_FRAMES, Mouth, draw, idle_pose
+from ops.avatar.drawing import IDLE_FRAMES, draw, idle_pose
+from ops.avatar.mouth import Mouth
 from ops.avatar.speech import SAMPLE_RATE_HZ, Speech, join, synthesise
 from ops.avatar.texts import training_sentence
 from ops.avatar.visemes import Array

@@ -117,18 +117,22 @@ def brows(lift: float) -> str:
 
 def _eye(x: float, side: int, closed: float, look: tuple[float, float]) -> str:
     """One eye at `x`; `side` -1 is the viewer's left; `closed` 0 open .. 1 shut."""
-    top = -14.5 + 18.0 * closed
-    low = 8.6 - 2.2 * closed
+
+    def between(shown: float, shut: float) -> float:
+        return shown + (shut - shown) * closed
+
+    top, low = between(-14.5, 6.5), between(8.6, 6.5)
     shape = (
         f"M-20,2.5 C-14,{top:.2f} 8,{top - 1.5:.2f} 19,-0.5 "
-        f"C13,{max(low, top + 1):.2f} -10,{max(low + 1.2, top + 2):.2f} -20,2.5 Z"
+        f"C13,{max(low, top):.2f} -10,{max(low + between(1.2, 0.0), top):.2f} -20,2.5 Z"
     )
     lid = f"M-21.5,3.2 C-14,{top - 0.6:.2f} 8,{top - 2.1:.2f} 20.5,-1.2"
     name = "eyel" if side < 0 else "eyer"
     lash = (
-        f'<path d="M-21,3 C-24,1 -26,-1 -27,{-3.5 + 8 * closed:.1f} M-19,{-1 + 3.5 * closed:.1f} '
-        f'C-21,-4 -23,-6 -23.5,{-8 + 15 * closed:.1f}" fill="none" stroke="#2e1a12" '
-        f'stroke-width="2" stroke-linecap="round"/>'
+        f'<path d="M-21,3 C-24,{between(1, 4):.1f} -26,{between(-1, 5.5):.1f} '
+        f"-27,{between(-3.5, 7.5):.1f} M-17,{between(-1, 4):.1f} "
+        f'C-20,{between(-4, 6.5):.1f} -22,{between(-6, 8.5):.1f} -23,{between(-8, 10.5):.1f}" '
+        f'fill="none" stroke="#2e1a12" stroke-width="2" stroke-linecap="round"/>'
     )
     return (
         f'<g transform="translate({x},232) scale({-side},1)">'

@@ -87,7 +87,8 @@ class _Espeak:
 
     def _receive(self, wav: object, count: int, events: object) -> int:
         if count > 0:
-            self._pieces.append(np.ctypeslib.as_array(wav, (count,)).astype(np.float32) / 32768)  # type: ignore[call-overload]
+            samples: Array = np.ctypeslib.as_array(wav, (count,)).astype(np.float32)
+            self._pieces.append(samples / np.float32(32768))
         index = 0
         while events[index].type != _END:  # type: ignore[index]
             event = events[index]  # type: ignore[index]

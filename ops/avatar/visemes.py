@@ -67,7 +67,8 @@ def course(phonemes: list[tuple[str, float]], duration_s: float) -> Array:
     track[:, 0] *= 1.0 - np.clip(1.15 * _smooth(closed, 0.012), 0.0, 1.0)
     per_frame = TRACK_HZ // FPS
     frames = int(duration_s * FPS)
-    return track[: frames * per_frame].reshape(frames, per_frame, 4).mean(axis=1)
+    mouths: Array = track[: frames * per_frame].reshape(frames, per_frame, 4).mean(axis=1)
+    return mouths
 
 
 def _smooth(values: Array, sigma_s: float) -> Array:

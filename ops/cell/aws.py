@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -76,19 +77,22 @@ class SharedClients(boto3.Session):
     """A session that gives the same client again.
 
     moto's interpreter asks the default session for a new client at every task, which costs more
-    than the task; clients may be shared between threads.
+    than the task.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._clients: dict[tuple[Any, ...], Any] = {}
+        # Clients may be shared between threads, but not made by two at once.
+        self._making = threading.Lock()
 
     def client(self, *args: Any, **kwargs: Any) -> Any:
         """As boto3.Session.client, one for each service, region and address."""
         key = (*args, *(kwargs.get(k) for k in ("service_name", "region_name", "endpoint_url")))
-        if key not in self._clients:
-            self._clients[key] = super().client(*args, **kwargs)
-        return self._clients[key]
+        with self._making:
+            if key not in self._clients:
+                self._clients[key] = super().client(*args, **kwargs)
+            return self._clients[key]
 
 
 def start_aws(

@@ -53,7 +53,7 @@ def _build(target: Path, report: Callable[[str], None]) -> None:
     report(f"livekit-server {VERSION}: building it with Go, once, about three minutes")
     started = time.monotonic()
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        environment = {**os.environ, "GOBIN": folder, "GOFLAGS": "-trimpath", "CGO_ENABLED": "0"}
+        environment = {**os.environ, "GOBIN": folder}
         log = Path(folder) / "build.log"
         with (
             log.open("wb") as output,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,14 @@ import httpx
 import pytest
 
 from control.contracts.problem import Problem
-from tests.integration.small_app.small_running import SESSION, SmallCell, signed_headers, small_cell
+from ops.cell.supervisor import PartError
+from tests.integration.small_app.small_running import (
+    SESSION,
+    SMALL_TEMPLATE,
+    SmallCell,
+    signed_headers,
+    small_cell,
+)
 
 
 @pytest.fixture(scope="module")
@@ -194,3 +202,14 @@ def test_an_app_taken_out_of_the_template_is_gone(tmp_path: Path) -> None:
         answer = httpx.get(f"{cell.url}/hello/you")
         assert answer.status_code == 404
         assert json.loads(cell.invoke("AddFunction", {"numbers": [1]})["Payload"])["sum"] == 1
+
+
+def test_a_signed_route_left_open_in_the_template_is_refused_at_the_start(tmp_path: Path) -> None:
+    folder = tmp_path / "app"
+    shutil.copytree(SMALL_TEMPLATE.parent, folder)
+    template = folder / SMALL_TEMPLATE.name
+    text = template.read_text()
+    assert "Auth:" in text
+    template.write_text(text.replace(", Auth: { Authorizer: AWS_IAM }", ""))
+    with pytest.raises(PartError, match="POST /signed: the template and the code disagree"):
+        small_cell(tmp_path, template).__enter__()

@@ -17,6 +17,9 @@ import psycopg
 import pytest
 import redis
 
+from control.adapters.store import ValkeyStore
+from control.domain.session import new_session_id
+from control.services.ports import Placing
 from ops.cell.aws import aws_environment
 from ops.cell.cell import Cell
 from tests.integration.saga_worker import SagaWorker
@@ -235,23 +238,73 @@ def test_when_no_worker_can_the_session_fails_and_says_why(
     assert _used(cell) == {}
 
 
+def _lease_without_execution(cell: Cell, lesson: str) -> str:
+    """What a function leaves that died between lease and StartExecution."""
+    store = ValkeyStore(cell.store_url, cell.name, cell.region)
+    session_id = new_session_id(cell.name)
+    placing = Placing(
+        session_id=session_id,
+        tenant=_tenant(cell),
+        lesson_id=lesson,
+        avatar="demo",
+        distance=1.0,
+        idempotency_key=None,
+        fingerprint="f",
+        room=session_id,
+        livekit_url=cell.livekit_url,
+        livekit_region=cell.region,
+        learner_identity="learner",
+        learner_name=None,
+        own_room_token=None,
+        agent_identity=None,
+        correlation_id=None,
+        execution=session_id,
+    )
+    assert store.place(placing) == ("placed", session_id)
+    return session_id
+
+
 def test_a_session_nobody_drives_is_started_by_the_next_request(
     cell: Cell, client: Client, make: Make
 ) -> None:
-    """The function died between lease and StartExecution: the lease is there, no execution is."""
-    worker = make()
-    states = _states(cell)
-    machine = states.list_state_machines()["stateMachines"]
-    setup = next(one for one in machine if "session-setup" in one["name"])
-    made = client.create("undriven").json()
-    client.until(made["session_id"], "live")
-    names = states.list_executions(stateMachineArn=setup["stateMachineArn"])["executions"]
+    make()
+    session_id = _lease_without_execution(cell, "undriven")
 
-    client.create("undriven")
+    answer = client.create("undriven")
 
-    after = states.list_executions(stateMachineArn=setup["stateMachineArn"])["executions"]
-    assert len(after) == len(names)
-    assert len(worker.started) == 1
+    assert (answer.status_code, answer.json()["session_id"]) == (200, session_id)
+    client.until(session_id, "live")
+
+
+def test_a_session_nobody_drives_is_started_by_the_tick(
+    cell: Cell, client: Client, make: Make
+) -> None:
+    make()
+    session_id = _lease_without_execution(cell, "undriven by requests")
+    store = redis.Redis.from_url(cell.store_url, decode_responses=True)
+    store.zadd(f"{{{cell.name}}}:starting", {session_id: 1})
+
+    done = httpx.post(
+        f"{cell.aws_url}/2015-03-31/functions/TickFunction/invocations", content=b"{}", timeout=30
+    ).json()
+
+    assert done["driven"] == 1
+    client.until(session_id, "live")
+
+
+def test_a_lease_that_ran_out_before_its_setup_began_is_taken_anew(
+    cell: Cell, client: Client, make: Make
+) -> None:
+    make()
+    make()
+    session_id = _lease_without_execution(cell, "too late")
+    store = redis.Redis.from_url(cell.store_url, decode_responses=True)
+    store.zadd(f"{{{cell.name}}}:exp", {session_id: 1})
+
+    client.create("too late")
+
+    client.until(session_id, "live")
+    assert sum(map(int, _used(cell).values())) == 1
 
 
 def test_an_execution_started_by_hand_places_for_the_console(
@@ -458,6 +511,15 @@ def test_nothing_but_health_and_openapi_answers_without_credentials(cell: Cell) 
 def _used(cell: Cell) -> dict[str, str]:
     store = redis.Redis.from_url(cell.store_url, decode_responses=True)
     return dict(store.hgetall(f"{{{cell.name}}}:used"))
+
+
+def _tenant(cell: Cell) -> str:
+    with psycopg.connect(cell.database_url) as database:
+        digest = hashlib.sha256(cell.client_key.encode()).hexdigest()
+        query = "select tenant from api_keys where digest = %s"
+        row = database.execute(query, (digest,)).fetchone()
+    assert row is not None
+    return str(row[0])
 
 
 def _key_of(cell: Cell, tenant: str, expires: str = "null") -> str:

@@ -4,34 +4,58 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 UV_VERSION := 0.13.9
-STAMP := $(VENV)/.installed
+DEMO := $(VENV)/.installed-demo
+DEV := $(VENV)/.installed-dev
 LOCK := $(UV) pip compile -q pyproject.toml --no-header --no-annotate --no-emit-index-url --python-version 3.11
 ARGS ?=
+LIVEKIT := $(HOME)/.cache/rapido/bin/livekit-server-v1.13.5/server
 
-.PHONY: help test check lock clean
+.PHONY: help demo up test check bench lock clean
+.DEFAULT_GOAL := help
 
 help: ## Lists the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/'
 
-$(STAMP): requirements-dev.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: set PYTHON to one, as in: make test PYTHON=python3.12")'
-	@echo "[setup] environment in $(VENV)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@test -x $(UV) || $(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
-	@echo "[setup] pinned packages (torch among them, about 5 GB on disk)"
-	$(UV) pip install --python $(BIN)/python -r requirements-dev.txt
-	$(UV) pip install --python $(BIN)/python --quiet --no-deps -e .
-	@touch $@
+demo: $(DEMO) ## The main job, with its proof in out/demo
+	@$(BIN)/rapido demo $(ARGS)
 
-test: $(STAMP) ## Every test; ARGS="-k name" narrows it
+up: $(DEMO) ## The local cell in the foreground, until Ctrl-C
+	@$(BIN)/rapido up $(ARGS)
+
+test: $(DEV) ## Every test, servers included; ARGS="-k name" narrows it
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(STAMP) ## Lint, format and types
+check: $(DEV) ## Lint, format, types, import arrows, template
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/cfn-lint template.yaml
 
-lock: $(STAMP) ## Compiles pyproject.toml's pins into the requirements files
+bench: $(DEV) ## Every bench, results under out/bench
+	$(BIN)/rapido bench control $(ARGS)
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: set PYTHON to one, as in: make test PYTHON=python3.12")'
+	@command -v livekit-server >/dev/null || test -n "$$RAPIDO_LIVEKIT_SERVER" || test -x "$(LIVEKIT)" || command -v go >/dev/null \
+	  || { echo "LiveKit is needed: put livekit-server on the PATH, or install Go 1.26 or newer to build it"; exit 1; }
+	@echo "[setup] environment in $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(DEMO): requirements-demo.txt pyproject.toml | $(UV)
+	@echo "[setup] pinned packages of the control plane, a CPU worker and the demo"
+	$(UV) pip install --python $(BIN)/python -r requirements-demo.txt
+	$(UV) pip install --python $(BIN)/python --quiet --no-deps -e .
+	@touch $@
+
+$(DEV): requirements-dev.txt pyproject.toml | $(UV)
+	@echo "[setup] pinned packages of a developer (torch among them, about 5 GB on disk)"
+	$(UV) pip install --python $(BIN)/python -r requirements-dev.txt
+	$(UV) pip install --python $(BIN)/python --quiet --no-deps -e .
+	@touch $@ $(DEMO)
+
+lock: $(DEV) ## Compiles pyproject.toml's pins into the requirements files
 	$(LOCK) --extra dev -o requirements-dev.txt
 	$(LOCK) --extra control -c requirements-dev.txt -o requirements.txt
 	$(LOCK) --extra worker-cpu -c requirements-dev.txt -o gpu_node/requirements-cpu.txt
@@ -39,4 +63,4 @@ lock: $(STAMP) ## Compiles pyproject.toml's pins into the requirements files
 	$(LOCK) --extra demo -c requirements-dev.txt -o requirements-demo.txt
 
 clean: ## Removes what was made
-	rm -rf $(VENV) out build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) out .rapido build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

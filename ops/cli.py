@@ -114,6 +114,24 @@ def demo(
         raise typer.Exit(1)
 
 
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="control")],
+    quick: Annotated[bool, typer.Option(help="Fewer runs.")] = False,
+    out: Annotated[Path, typer.Option(help="Where the results go.")] = Path("out/bench"),
+) -> None:
+    """Measure a part; the file out/bench/NAME.json has each figure beside its baseline."""
+    from ops import bench as benches
+    from ops.demo.figures import show
+
+    if name != "control":
+        raise typer.BadParameter(f"{name}: not a bench; there is control", param_hint="NAME")
+    figures = benches.control(out, quick)
+    show(figures, console)
+    if any(one.holds is False for one in figures.values()):
+        raise typer.Exit(1)
+
+
 @session.command("start")
 def session_start(
     lesson: str,

@@ -16,7 +16,10 @@ RATE_HZ = 48_000
 
 @dataclass(frozen=True)
 class Seen:
-    """One decoded picture; ``handed_s`` (Unix) and ``number`` is its 40 ms of speech, as the publisher stamped it; -1 in silence."""
+    """One decoded picture, with what its publisher stamped on it.
+
+    ``handed_s`` is Unix time, ``number`` its 40 ms of the speech, -1 in silence.
+    """
 
     at_s: float
     handed_s: float | None
@@ -42,6 +45,7 @@ class Learner:
     seen: list[Seen] = field(default_factory=list)
     heard: list[Heard] = field(default_factory=list)
     first_frame: asyncio.Event = field(default_factory=asyncio.Event)
+    _more_sound: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def join(self, url: str, token: str) -> None:
@@ -85,8 +89,15 @@ class Learner:
             async for event in stream:
                 pcm = np.frombuffer(event.frame.data, np.int16).copy()
                 self.heard.append(Heard(time.monotonic(), pcm))
+                self._more_sound.set()
         finally:
             await stream.aclose()
+
+    async def next_sound(self) -> Heard:
+        """The next piece that is heard from now on."""
+        self._more_sound.clear()
+        await self._more_sound.wait()
+        return self.heard[-1]
 
     async def leave(self) -> None:
         """Ends the watching first, then disconnects."""

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import wave
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,15 +59,15 @@ def up(
     from ops.client import CellClient
 
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
     told = threading.Lock()
+    _on_signals(_interrupt)
 
     def tell(line: str) -> None:
         with told:
             console.print(line, markup=False, highlight=False)
 
     with Cell(name=name, workers=workers, port=port, on_event=tell) as cell:
+        _on_signals(lambda *_: stop.set())
         console.print(f"\n  [bold]{cell.url}[/bold]")
         console.print(f"  export RAPIDO_URL={cell.url}", highlight=False)
         console.print(f"  export RAPIDO_KEY={cell.client_key}", highlight=False, soft_wrap=True)
@@ -84,6 +85,15 @@ def up(
                 if cell.broken.is_set():
                     raise typer.Exit(1)
         console.print("stopping")
+
+
+def _on_signals(act: Callable[..., None]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, act)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _line(client: Any) -> str:
@@ -340,6 +350,8 @@ def main() -> None:
 
     try:
         app()
+    except KeyboardInterrupt:
+        sys.exit(130)
     except (CallError, NoCell, PartError, httpx.TransportError) as error:
         console.print(str(error), style="red", highlight=False, markup=False)
         sys.exit(1)

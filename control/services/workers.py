@@ -8,7 +8,7 @@ from control.contracts.worker import Heartbeat, Register, StreamEvent
 from control.domain import leases
 from control.domain.errors import RapidoError, conflict, not_found
 from control.domain.rooms import nearest_server
-from control.services import sessions
+from control.services import sessions, upkeep
 from control.services.ports import Cell, Pulse
 
 STALE = conflict(
@@ -36,7 +36,10 @@ def register(cell: Cell, ask: Register) -> dict[str, Any]:
 
 
 def heartbeat(cell: Cell, worker_id: str, beat: Heartbeat) -> Pulse:
-    """Counts the worker alive. Raises stale-registration for an older instance."""
+    """Counts the worker alive, and takes a few snapshots along to the records.
+
+    Raises stale-registration for an older instance.
+    """
     heard = {
         "state": beat.state.value,
         "slots": beat.slots,
@@ -47,6 +50,7 @@ def heartbeat(cell: Cell, worker_id: str, beat: Heartbeat) -> Pulse:
     pulse = cell.store.heartbeat(worker_id, beat.registration, heard)
     if pulse is None:
         raise STALE
+    upkeep.flush(cell, upkeep.BATCH)
     return pulse
 
 

@@ -64,7 +64,8 @@ def _columns(samples: Array) -> Array:
 
 
 class MelStream:
-    """Mel windows of a speech that arrives in pieces: the very numbers of the whole at once.
+    """Mel windows of a speech that arrives in pieces: the numbers of the whole at once,
+    but for the last bit of rounding.
 
     A window leaves as soon as its audio is there. The first one is given twice, and `finish` gives
     the last one twice, as SyncTalk 2D duplicates its end features: window i is feature i of

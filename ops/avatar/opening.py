@@ -15,6 +15,7 @@ Array = npt.NDArray[np.float64]
 REGION = (200, 282, 112, 62)
 _RED = 156  # of Lab's a: lips, tongue and the mouth's inside are above it, skin is below
 _HALF_WIDTH_PX = 14
+_SPECK_PX = 60
 _CLOSED_PX, _OPEN_PX = 17.0, 43.0
 """Height of the lips in the mouth's middle, closed and wide open."""
 _SHIFTS_S = (1.0, 2.0, 3.0)
@@ -24,7 +25,7 @@ _FPS = 25
 def measured_opening(picture: Image) -> float:
     """How far the lips' edges stand apart in the mouth's middle: 0 closed .. 1 wide open.
 
-    Everything red, dark or tooth-white in one piece is the mouth; its middle is found in each
+    Everything red, dark or tooth-white but specks is the mouth; its middle is found in each
     picture, so the head may move. The height counts, not the area: a round mouth is narrow.
     """
     x, y, w, h = REGION
@@ -32,14 +33,13 @@ def measured_opening(picture: Image) -> float:
     hsv = cv2.cvtColor(part, cv2.COLOR_BGR2HSV)
     inside = (hsv[..., 2] < 105) | ((hsv[..., 1] < 52) & (hsv[..., 2] > 190))
     red = cv2.cvtColor(part, cv2.COLOR_BGR2LAB)[..., 1] > _RED
-    count, labels, stats, centres = cv2.connectedComponentsWithStats(
-        (inside | red).astype(np.uint8)
-    )
-    if count < 2:
+    _, labels, stats, centres = cv2.connectedComponentsWithStats((inside | red).astype(np.uint8))
+    whole = (stats[:, cv2.CC_STAT_AREA] >= _SPECK_PX)[labels] & (labels > 0)
+    if not whole.any():
         return 0.0
     largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
     middle = round(float(centres[largest][0]))
-    mouth = (labels == largest)[:, max(0, middle - _HALF_WIDTH_PX) : middle + _HALF_WIDTH_PX + 1]
+    mouth = whole[:, max(0, middle - _HALF_WIDTH_PX) : middle + _HALF_WIDTH_PX + 1]
     columns = mouth[:, mouth.any(axis=0)]
     heights = h - columns[::-1].argmax(axis=0) - columns.argmax(axis=0)
     return float(np.clip((heights.mean() - _CLOSED_PX) / (_OPEN_PX - _CLOSED_PX), 0.0, 1.0))

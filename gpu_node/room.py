@@ -134,6 +134,8 @@ class AvatarRoom:
 
     def _on_presence(self, _: rtc.RemoteParticipant) -> None:
         self.changed.set()
+        if self._speech is not None:
+            self._speech.on_presence()
 
     def _on_attributes(self, _: dict[str, str], participant: rtc.Participant) -> None:
         self.changed.set()

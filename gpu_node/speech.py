@@ -24,6 +24,7 @@ CLEAR_BUFFER = "lk.clear_buffer"
 VOICE_ATTRIBUTE = "rapido.voice"
 _TRACK_MARGIN_S = 0.06
 _SUPERSEDED_END_S = 0.5
+_INTRODUCTION_S = 3.0
 _NOT_ALLOWED = 4403
 _log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class Speech:
         self._agent_identity = agent_identity
         self._open: dict[str, Segment] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._presence = asyncio.Event()
 
     def may_speak(self, identity: str) -> bool:
         """Is this participant here, and allowed to?"""
@@ -82,6 +84,9 @@ class Speech:
 
     def on_stream(self, reader: ByteReader, sender: str) -> None:
         """A segment begins; its order among segments is that of these calls."""
+        if sender not in self._room.remote_participants:
+            self._start(self._await_sender(reader, sender))
+            return
         if not self.may_speak(sender):
             _log.warning("speech refused: its sender's token lacks rapido.voice")
             reader.close()
@@ -102,8 +107,14 @@ class Speech:
         self._stage.say(segment)
         self._start(self._receive(reader, segment))
 
+    def on_presence(self) -> None:
+        """Somebody came or went."""
+        self._presence.set()
+        self._presence = asyncio.Event()
+
     async def on_clear(self, call: rtc.RpcInvocationData) -> str:
         """The user interrupted. Raises RpcError for who may not speak."""
+        await self._introduced(call.caller_identity)
         if not self.may_speak(call.caller_identity):
             raise rtc.RpcError(_NOT_ALLOWED, "not allowed: the token lacks rapido.voice")
         self._stage.interrupt()
@@ -125,6 +136,23 @@ class Speech:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _await_sender(self, reader: ByteReader, sender: str) -> None:
+        if await self._introduced(sender):
+            self.on_stream(reader, sender)
+        else:
+            _log.warning("speech refused: its sender was never introduced")
+            reader.close()
+
+    async def _introduced(self, identity: str) -> bool:
+        """Is this participant known? One that only sends data is announced after its first bytes."""
+        try:
+            async with asyncio.timeout(_INTRODUCTION_S):
+                while identity not in self._room.remote_participants:
+                    await self._presence.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def _receive(self, reader: ByteReader, segment: Segment) -> None:
         try:

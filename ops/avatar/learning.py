@@ -91,8 +91,10 @@ class Lesson:
         return image, self.audio[picks].reshape(-1, 32, 16, 16), wanted
 
 
-def train_mouth(width: int, lesson: Lesson, minutes: float, batch: int, say: Say) -> Generator:
-    """A generator that paints what was drawn, after ``minutes`` of learning."""
+def train_mouth(
+    width: int, lesson: Lesson, minutes: float, batch: int, say: Say
+) -> tuple[Generator, int]:
+    """A generator that paints what was drawn, after ``minutes`` of learning; and its steps."""
     generator = Generator(CROP, width).to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(generator.parameters(), lr=_MOUTH_RATE, weight_decay=1e-4)
     weight = _weights()
@@ -108,7 +110,7 @@ def train_mouth(width: int, lesson: Lesson, minutes: float, batch: int, say: Say
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
-    return _settled(generator, lesson)
+    return _settled(generator, lesson), len(losses)
 
 
 def _clock(duration_s: float, losses: list[float], say: Say) -> Iterator[float]:

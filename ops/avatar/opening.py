@@ -25,8 +25,9 @@ _FPS = 25
 def measured_opening(picture: Image) -> float:
     """How far the lips' edges stand apart in the mouth's middle: 0 closed .. 1 wide open.
 
-    Everything red, dark or tooth-white but specks is the mouth; its middle is found in each
-    picture, so the head may move. The height counts, not the area: a round mouth is narrow.
+    Everything red, dark or tooth-white is the mouth, but specks and what the region cuts, as hair
+    and nostrils; its middle is found in each picture, so the head may move. The height counts, not
+    the area: a round mouth is narrow.
     """
     x, y, w, h = REGION
     part = picture[y : y + h, x : x + w]
@@ -34,12 +35,16 @@ def measured_opening(picture: Image) -> float:
     inside = (hsv[..., 2] < 105) | ((hsv[..., 1] < 52) & (hsv[..., 2] > 190))
     red = cv2.cvtColor(part, cv2.COLOR_BGR2LAB)[..., 1] > _RED
     _, labels, stats, centres = cv2.connectedComponentsWithStats((inside | red).astype(np.uint8))
-    whole = (stats[:, cv2.CC_STAT_AREA] >= _SPECK_PX)[labels] & (labels > 0)
-    if not whole.any():
+    left, top, wide, high, area = stats.T
+    within = (left > 0) & (top > 0) & (left + wide < w) & (top + high < h)
+    area = np.where(within, area, 0)
+    if not area.any():
         return 0.0
-    largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-    middle = round(float(centres[largest][0]))
+    middle = round(float(centres[area.argmax()][0]))
+    whole = (area >= _SPECK_PX)[labels]
     mouth = whole[:, max(0, middle - _HALF_WIDTH_PX) : middle + _HALF_WIDTH_PX + 1]
+    if not mouth.any():
+        return 0.0
     columns = mouth[:, mouth.any(axis=0)]
     heights = h - columns[::-1].argmax(axis=0) - columns.argmax(axis=0)
     return float(np.clip((heights.mean() - _CLOSED_PX) / (_OPEN_PX - _CLOSED_PX), 0.0, 1.0))

@@ -38,12 +38,12 @@ class Plan:
 
     name: str = "demo"
     speech_minutes: float = 14.0
-    ear_epochs: int = 6
+    ear_epochs: int = 9
     pictures: int = 3600
     minutes: float = 16.0
     width: int = 16
     audio_width: int = 16
-    batch: int = 16
+    batch: int = 8
     workers: int = 2
     seed: int = 7
 
@@ -60,13 +60,14 @@ def train(plan: Plan, target: Path, say: Say) -> dict[str, Any]:
     say(f"pictures: drawing {IDLE_FRAMES} idle frames and {plan.pictures} mouths")
     frames = np.stack(list(idle_frames(plan.workers)))
     lesson = _lesson(plan, ear, spoken, frames, say)
-    mouth = train_mouth(plan.width, lesson, plan.minutes, plan.batch, say)
+    mouth, steps = train_mouth(plan.width, lesson, plan.minutes, plan.batch, say)
     target.mkdir(parents=True, exist_ok=True)
     write_weights(target, "audio_encoder", ear)
     write_weights(target, "generator", mouth)
     write_frames(target, frames)
     trained = asdict(plan) | {
         "with": "rapido avatar train",
+        "steps": steps,
         "took_s": round(time.monotonic() - began),
     }
     return measure(target, _fields(plan, trained), say)

@@ -8,7 +8,7 @@ import pytest
 
 from ops.avatar.drawing import draw, idle_pose
 from ops.avatar.mouth import Mouth
-from ops.avatar.opening import lip_report, measured_opening, measured_openings
+from ops.avatar.opening import Image, lip_report, measured_opening, measured_openings
 
 _OPENINGS = np.linspace(0.0, 1.0, 9)
 
@@ -31,12 +31,14 @@ def test_a_round_or_a_wide_mouth_measures_alike(width: float) -> None:
     assert measured_opening(draw(idle_pose(40), Mouth(0.4, width))) == pytest.approx(plain, abs=0.2)
 
 
+def _compressed(picture: Image) -> Image:
+    _, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 50])
+    return np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), np.uint8)
+
+
 def test_it_survives_coarse_compression() -> None:
     pictures = [draw(idle_pose(10), Mouth(float(opening))) for opening in _OPENINGS]
-    coarse = [
-        cv2.imdecode(cv2.imencode(".jpg", p, [cv2.IMWRITE_JPEG_QUALITY, 30])[1], cv2.IMREAD_COLOR)
-        for p in pictures
-    ]
+    coarse = [_compressed(picture) for picture in pictures]
 
     assert np.abs(measured_openings(coarse) - measured_openings(pictures)).max() < 0.1
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from gpu_node.segment import FRAME_S
 
 QUEUE_S = 0.1
-_RECEIVER_DELAYS_SOUND_S = 0.025
+_RECEIVER_DELAYS_SOUND_S = 0.04
 _WAITED_S = 0.008  # an answer that comes sooner may be the library's own round trip
 _SMOOTHING = 0.1
 _JUMP_S = 0.06

@@ -26,7 +26,7 @@ from gpu_node.pcm import (
 FRAME_S = 1.0 / features.FPS
 FRAME_SAMPLES = PLAYOUT_RATE_HZ // features.FPS
 _MODEL_STEP = MODEL_RATE_HZ // features.FPS
-_LOOKAHEAD_SAMPLES = int(0.452 * MODEL_RATE_HZ)
+_LOOKAHEAD_S = 0.46  # 0.452 and what the resamplers hold back
 _LONGEST_UNPLAYED_S = 600
 _KEPT_FEATURES = 64
 LOST_END_S = 10.0
@@ -62,8 +62,11 @@ class Segment:
         self._clock = clock
         self._written_at = clock()
         self._reader = PcmReader(pcm)
+        self._rate_hz = pcm.sample_rate_hz
+        self._raw = SampleQueue()
         self._playout = (Resampler(pcm.sample_rate_hz, PLAYOUT_RATE_HZ), SampleQueue())
         self._model = (Resampler(pcm.sample_rate_hz, MODEL_RATE_HZ), SampleQueue())
+        self._flushed = False
         self._mel = features.MelStream()
         self._windows = 0
 
@@ -75,22 +78,28 @@ class Segment:
         if self.ended:
             return
         self._written_at = self._clock()
-        if len(self._playout[1]) > _LONGEST_UNPLAYED_S * PLAYOUT_RATE_HZ:
+        if len(self._raw) > _LONGEST_UNPLAYED_S * self._rate_hz:
             self.truncated = True
             return
-        samples = self._reader.read(data)
-        for resampler, queue in (self._playout, self._model):
-            queue.put(resampler.push(samples))
+        self._raw.put(self._reader.read(data))
         self.arrived.set()
 
     def end(self) -> None:
         """No more sound comes. Harmless when repeated."""
-        if self.ended:
-            return
-        for resampler, queue in (self._playout, self._model):
-            queue.put(resampler.flush())
         self.ended = True
+        self._resample(0)
         self.arrived.set()
+
+    def _resample(self, model_samples: int) -> None:
+        """A frame's worth at a time: a minute that comes at once must not stop the clock."""
+        while self._model[1].received < model_samples and len(self._raw):
+            raw = self._raw.take(self._rate_hz // features.FPS)
+            for resampler, queue in (self._playout, self._model):
+                queue.put(resampler.push(raw))
+        if self.ended and not len(self._raw) and not self._flushed:
+            self._flushed = True
+            for resampler, queue in (self._playout, self._model):
+                queue.put(resampler.flush())
 
     @property
     def idle_s(self) -> float:
@@ -100,25 +109,25 @@ class Segment:
     @property
     def duration_s(self) -> float:
         """Of what came so far."""
-        return self._playout[1].received / PLAYOUT_RATE_HZ
+        return self._raw.received / self._rate_hz
 
     @property
     def done(self) -> bool:
         """Every frame was taken and no more can come."""
-        return self.ended and len(self._playout[1]) == 0
+        return self._flushed and len(self._playout[1]) == 0
 
     def ready(self, margin_s: float = 0.0) -> bool:
         """Is there enough sound for the next frame's mouth, and ``margin_s`` more?"""
         if self.ended:
             return not self.done
-        needed = self.frame * _MODEL_STEP + _LOOKAHEAD_SAMPLES + int(margin_s * MODEL_RATE_HZ)
-        return self._model[1].received >= needed
+        return self.duration_s >= self.frame * FRAME_S + _LOOKAHEAD_S + margin_s
 
     def take(self) -> tuple[npt.NDArray[np.int16], list[Array]]:
         """The next frame's sound, int16 (1920,) at 48 kHz, and the mel windows that became due.
 
         The windows' features belong to ``features`` in this order before the mouth is drawn.
         """
+        self._resample((self.frame + 1) * _MODEL_STEP + int(_LOOKAHEAD_S * MODEL_RATE_HZ))
         sound = self._playout[1].take(FRAME_SAMPLES)
         if sound.size < FRAME_SAMPLES:
             sound = np.concatenate([sound, np.zeros(FRAME_SAMPLES - sound.size, np.int16)])

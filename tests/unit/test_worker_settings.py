@@ -1,0 +1,62 @@
+"""The worker's environment: what is missing or wrong is told by name, with its remedy."""
+
+from __future__ import annotations
+
+import pytest
+
+from gpu_node.settings import SettingsError, from_environment
+
+GOOD = {
+    "RAPIDO_WORKER_ID": "w-1",
+    "RAPIDO_CELL_URLS": "http://127.0.0.1:8000/, https://cell.example/cell",
+    "RAPIDO_REGION": "us-east-1",
+}
+
+
+def test_the_rest_has_defaults() -> None:
+    settings = from_environment(GOOD)
+
+    assert settings.cell_urls == ("http://127.0.0.1:8000", "https://cell.example/cell")
+    assert (settings.port, settings.device, settings.cpu_share) == (0, "auto", 1.0)
+    assert (settings.zone, settings.slots) == ("us-east-1a", None)
+    assert settings.url(4321) == "http://127.0.0.1:4321"
+
+
+def test_an_advertised_address_is_what_the_cell_is_told() -> None:
+    settings = from_environment(
+        {**GOOD, "RAPIDO_HOST": "0.0.0.0", "RAPIDO_ADVERTISE_URL": "http://10.0.0.7:80/"}
+    )
+
+    assert settings.url(80) == "http://10.0.0.7:80"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("RAPIDO_WORKER_ID", "", "not set"),
+        ("RAPIDO_WORKER_ID", "a worker", "not accepted"),
+        ("RAPIDO_CELL_URLS", " , ", "not set"),
+        ("RAPIDO_CELL_URLS", "cell.example", "write http://host:port"),
+        ("RAPIDO_REGION", "mars", "not accepted"),
+        ("RAPIDO_PORT", "eighty", "not a whole number"),
+        ("RAPIDO_PORT", "70000", "out of range"),
+        ("RAPIDO_CPU_SHARE", "1.5", "out of range"),
+        ("RAPIDO_CPU_SHARE", "nan", "out of range"),
+        ("RAPIDO_SLOTS", "-1", "out of range"),
+        ("RAPIDO_SLOTS", "2.5", "not a whole number"),
+        ("RAPIDO_DEVICE", "tpu", "choose auto, cpu or cuda"),
+        ("RAPIDO_ADVERTISE_URL", "10.0.0.7", "write http://host:port"),
+    ],
+)
+def test_a_wrong_variable_is_named_with_its_fault(name: str, value: str, fault: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        from_environment({**GOOD, name: value})
+
+    assert str(refused.value).startswith(name)
+    assert fault in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_listening_everywhere_needs_an_address_to_advertise() -> None:
+    with pytest.raises(SettingsError, match="RAPIDO_ADVERTISE_URL is not set"):
+        from_environment({**GOOD, "RAPIDO_HOST": "0.0.0.0"})

@@ -145,7 +145,7 @@ class Speech:
             reader.close()
 
     async def _introduced(self, identity: str) -> bool:
-        """Is this participant known? One that only sends data is announced after its first bytes."""
+        """Is this one known? Who only sends data is announced after its first bytes."""
         try:
             async with asyncio.timeout(_INTRODUCTION_S):
                 while identity not in self._room.remote_participants:

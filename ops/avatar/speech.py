@@ -38,6 +38,17 @@ class Speech:
     openings: Array
     mouths: Array
 
+    def first(self, seconds: float) -> Speech:
+        """The beginning of it, to a whole frame."""
+        frames = int(seconds * 25)
+        return Speech(
+            self.pcm[: frames * self.sample_rate // 25],
+            self.sample_rate,
+            [(name, at_s) for name, at_s in self.phonemes if at_s < frames / 25],
+            self.openings[:frames],
+            self.mouths[:frames],
+        )
+
     @property
     def speaking(self) -> npt.NDArray[np.bool_]:
         """(n,): which frames are speech, not pause."""

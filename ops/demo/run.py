@@ -26,6 +26,7 @@ from ops.speaker import Speaker
 SAMPLES = 40
 LANES = 2
 _FRAME_TIMEOUT_S = 15.0
+_SPEECH_S = 38.0
 _SILENT, _LOUD = 0.004, 0.02
 _LONG = (
     "Now listen carefully while I read you a very long line without any pause in it so that "
@@ -153,7 +154,7 @@ async def _two_lessons(client: CellClient, proof: Proof) -> tuple[Learner, Speec
     for learner in learners:
         await asyncio.wait_for(learner.first_frame.wait(), _FRAME_TIMEOUT_S)
     await asyncio.sleep(1.0)
-    speech = held_out()
+    speech = held_out().first(_SPEECH_S)
     began = time.monotonic()
     talk = asyncio.create_task(_talk(speakers[0], speech))
     interrupts = await _interruptions(speakers[1], learners[1])
@@ -188,13 +189,13 @@ async def _interruptions(speaker: Speaker, learner: Learner) -> list[float]:
     for _ in range(SAMPLES):
         await speaker.say(line.pcm, line.sample_rate)
         await _until_loud(learner)
-        await asyncio.sleep(float(random.uniform(0.25, 0.45)))
+        await asyncio.sleep(float(random.uniform(0.15, 0.3)))
         began = time.monotonic()
         await speaker.interrupt()
         report = await asyncio.wait_for(speaker.finished.get(), 5.0)
         if not report.get("interrupted"):
             raise RuntimeError("an interrupted line says that it was not interrupted")
-        await asyncio.sleep(0.35)
+        await asyncio.sleep(0.3)
         silences.append(_silent_after(learner, began))
     return silences
 

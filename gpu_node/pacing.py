@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,18 @@ _WAITED_S = 0.008  # an answer that comes sooner may be the library's own round 
 _SMOOTHING = 0.1
 _JUMP_S = 0.06
 _STUCK_S = 5.0
+
+
+Picture = npt.NDArray[np.uint8]
+
+
+@dataclass(eq=False)
+class _Shot:
+    """A picture on its way out."""
+
+    picture: Picture
+    still: Picture
+    number: int
 
 
 class SoundOut(Protocol):
@@ -54,7 +67,7 @@ class Pacer:
         self._empty_at = 0.0
         self._due = 0.0
         self._epoch = 0
-        self._pending: set[asyncio.TimerHandle] = set()
+        self._pending: dict[_Shot, asyncio.TimerHandle] = {}
 
     @property
     def lead_s(self) -> float:
@@ -67,9 +80,11 @@ class Pacer:
         return self._empty_at
 
     async def push(
-        self, pcm: npt.NDArray[np.int16], picture: npt.NDArray[np.uint8], number: int = -1
+        self, pcm: npt.NDArray[np.int16], picture: Picture, still: Picture, number: int = -1
     ) -> bool:
         """Queues 40 ms of sound with its picture. False if they were cleared while it waited.
+
+        ``still`` is the picture with its mouth shut, for when the sound is cleared.
 
         Raises TimeoutError when the source takes no sound for 5 s.
         """
@@ -81,31 +96,34 @@ class Pacer:
         now = self._loop.time()
         lead = QUEUE_S if now - began > _WAITED_S else min(self.lead_s + FRAME_S, QUEUE_S + FRAME_S)
         self._empty_at = now + lead
-        self._schedule(picture, number, self._empty_at - FRAME_S + _RECEIVER_DELAYS_SOUND_S)
+        self._schedule(
+            _Shot(picture, still, number), self._empty_at - FRAME_S + _RECEIVER_DELAYS_SOUND_S
+        )
         return True
 
     def clear(self) -> None:
-        """Drops the queued sound and its pictures at once."""
+        """Drops the queued sound at once; its pictures go on with the mouth shut."""
         self._epoch += 1
         self._sound.clear()
         self._empty_at = self._loop.time()
-        for handle in self._pending:
-            handle.cancel()
-        self._pending.clear()
+        resumes_at = self._empty_at + _RECEIVER_DELAYS_SOUND_S
+        for shot, handle in list(self._pending.items()):
+            shot.picture, shot.number = shot.still, -1
+            if handle.when() >= resumes_at:
+                handle.cancel()
+                del self._pending[shot]
+        self._due = min(self._due, resumes_at - FRAME_S)
 
-    def _schedule(self, picture: npt.NDArray[np.uint8], number: int, leaves_at: float) -> None:
+    def _schedule(self, shot: _Shot, leaves_at: float) -> None:
         tick = self._due + FRAME_S
         error = leaves_at - tick
         # the queue is drained in steps of 10 ms: follow it slowly, unless it really moved
         self._due = leaves_at if abs(error) > _JUMP_S else tick + _SMOOTHING * error
         due, behind = self._due, max(0.0, self._due - tick) if tick > 1.0 else 0.0
-        handle: asyncio.TimerHandle | None = None
 
         def show() -> None:
-            if handle is not None:
-                self._pending.discard(handle)
-            self._pictures.show(picture, number)
+            self._pending.pop(shot, None)
+            self._pictures.show(shot.picture, shot.number)
             self._on_shown(max(0.0, self._loop.time() - due) + behind)
 
-        handle = self._loop.call_at(due, show)
-        self._pending.add(handle)
+        self._pending[shot] = self._loop.call_at(due, show)

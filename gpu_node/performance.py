@@ -137,7 +137,7 @@ class Performance:
     async def _idle(self) -> None:
         picture = self._compositor.compose(self._background(), None)
         self._last = picture
-        if await self._pacer.push(_SILENCE, picture):
+        if await self._pacer.push(_SILENCE, picture, picture):
             self._metrics.frames.labels("idle").inc()
 
     async def _speak(self, segment: Segment) -> None:
@@ -147,12 +147,16 @@ class Performance:
         if generation != self._generation:
             return
         self._last = picture
+        still = self._idle_picture()
         if frame == 0:
             self._starting[segment] = self._loop.call_later(
                 self._pacer.lead_s, self._started, segment
             )
         self._leaving[segment] = (self._pacer.empty_at + FRAME_S, None)
-        if not await self._pacer.push(sound, picture, frame) or generation != self._generation:
+        if (
+            not await self._pacer.push(sound, picture, still, frame)
+            or generation != self._generation
+        ):
             return
         self._leaving[segment] = (self._pacer.empty_at, None)
         self._metrics.frames.labels("speaking").inc()

@@ -36,6 +36,11 @@ class Heard:
     pcm: npt.NDArray[np.int16]
 
 
+def _i420(frame: rtc.VideoFrame) -> bytes:
+    kind = rtc.VideoBufferType.I420
+    return bytes(frame.data if frame.type == kind else frame.convert(kind).data)
+
+
 @dataclass
 class Learner:
     """Times are this machine's monotonic clock; pictures are kept where ``keep`` is true."""
@@ -76,7 +81,7 @@ class Learner:
                     number = int(event.metadata.frame_id) - 1
                 data = None
                 if self.keep:
-                    data = bytes(event.frame.convert(rtc.VideoBufferType.I420).data)
+                    data = _i420(event.frame)
                 size = (event.frame.width, event.frame.height)
                 self.seen.append(Seen(now, handed, number, data, size))
                 self.first_frame.set()

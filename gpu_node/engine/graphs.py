@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file
 
 from gpu_node.avatars.crops import audio_stride
+from gpu_node.avatars.package import AvatarError
 
 Array = npt.NDArray[np.float32]
 _OPSET, _IR = 17, 9
@@ -20,18 +21,50 @@ _EPSILON = 1e-5
 LEVELS = tuple(f"level{index}" for index in range(6))
 
 
-def read_weights(path: Path) -> dict[str, Array]:
-    """All tensors as float32, a loader's prefix removed."""
-    return {
-        key.removeprefix("audio_encoder."): value.astype(np.float32)
-        for key, value in load_file(path).items()
-    }
+class Weights:
+    """All tensors of a file as float32, a loader's prefix removed.
+
+    Raises AvatarError for a tensor that the network needs and the file does not hold.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._tensors = {
+            key.removeprefix("audio_encoder."): value.astype(np.float32)
+            for key, value in load_file(path).items()
+        }
+
+    def __getitem__(self, key: str) -> Array:
+        if key not in self._tensors:
+            raise AvatarError(
+                f"{self._path}: {key} is missing: these are not this network's weights; "
+                "convert the avatar again"
+            )
+        return self._tensors[key]
+
+    def optional(self, key: str, default: Array) -> Array:
+        """The tensor, or ``default`` where the network has none."""
+        return self._tensors.get(key, default)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Of all tensors."""
+        return frozenset(self._tensors)
+
+    def expect_channels(self, key: str, channels: int, field: str) -> None:
+        """Raises AvatarError where the manifest's ``field`` is not what the file was made with."""
+        found = len(self[key])
+        if found != channels:
+            raise AvatarError(
+                f"{self._path}: made with {field} {found}, not {channels} as the manifest says; "
+                "correct the manifest"
+            )
 
 
 class _Graph:
     """Nodes in the order they run; every method returns the name of its output."""
 
-    def __init__(self, weights: Mapping[str, Array]) -> None:
+    def __init__(self, weights: Weights) -> None:
         self._weights = weights
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
@@ -48,7 +81,8 @@ class _Graph:
     ) -> str:
         """Convolution, folded BatchNorm, optional addend, optional ReLU, in this order."""
         weight = self._weights[f"{key}.weight"]
-        bias = self._weights.get(f"{key}.bias", np.zeros(len(weight), np.float32))
+        none = np.zeros(len(weight), np.float32)
+        bias = self._weights.optional(f"{key}.bias", none)
         if norm is not None:
             scale = self._weights[f"{norm}.weight"] / np.sqrt(
                 self._weights[f"{norm}.running_var"] + _EPSILON
@@ -110,7 +144,7 @@ class _Graph:
         return data
 
 
-def image_encoder(weights: Mapping[str, Array], crop: int) -> bytes:
+def image_encoder(weights: Weights, crop: int) -> bytes:
     """image (1, 6, crop, crop) to the six levels, which no audio touches."""
     graph = _Graph(weights)
     levels = [graph.inverted_residual("image", "inc.inconv.0")]
@@ -119,7 +153,7 @@ def image_encoder(weights: Mapping[str, Array], crop: int) -> bytes:
     return graph.serialise({"image": (1, 6, crop, crop)}, dict(zip(LEVELS, levels, strict=True)))
 
 
-def decoder(weights: Mapping[str, Array], crop: int) -> bytes:
+def decoder(weights: Weights, crop: int) -> bytes:
     """The six levels and audio (1, 32, 16, 16) to the picture (1, 3, crop, crop)."""
     graph = _Graph(weights)
     stride, pad = audio_stride(crop // 32)
@@ -146,7 +180,7 @@ _ENCODER_STRIDES = {3: (3, 1), 6: (3, 3), 9: (3, 2)}
 _ENCODER_RESIDUAL = frozenset({1, 2, 4, 5, 7, 8, 10})
 
 
-def audio_encoder(weights: Mapping[str, Array]) -> bytes:
+def audio_encoder(weights: Weights) -> bytes:
     """window (1, 1, 80, 16) to feature (1, 512)."""
     graph = _Graph(weights)
     x = "window"

@@ -39,10 +39,16 @@ class OnnxEngine:
         self._ready: WeakKeyDictionary[Avatar, _Ready] = WeakKeyDictionary()
 
     def prepare(self, avatar: Avatar) -> None:
-        """Builds the graphs and encodes every idle frame: 2.4 MB a frame at crop 160, width 16."""
+        """Builds the graphs and encodes every idle frame: 2.4 MB a frame at crop 160, width 16.
+
+        Raises AvatarError for weights of another network or size.
+        """
         if avatar in self._ready:
             return
-        weights = graphs.read_weights(avatar.generator_path)
+        weights = graphs.Weights(avatar.generator_path)
+        weights.expect_channels("inc.inconv.0.conv.6.weight", avatar.width, "width")
+        ear = graphs.Weights(avatar.audio_encoder_path)
+        ear.expect_channels("0.conv_block.0.weight", avatar.audio_width, "audio_width")
         encoder = self._session(graphs.image_encoder(weights, avatar.crop))
         levels = []
         for frame, box in zip(avatar.frames, avatar.boxes, strict=True):
@@ -51,7 +57,7 @@ class OnnxEngine:
             outputs = encoder.run(list(graphs.LEVELS), {"image": image})
             levels.append(dict(zip(graphs.LEVELS, outputs, strict=True)))
         self._ready[avatar] = _Ready(
-            self._session(graphs.audio_encoder(graphs.read_weights(avatar.audio_encoder_path))),
+            self._session(graphs.audio_encoder(ear)),
             self._session(graphs.decoder(weights, avatar.crop)),
             levels,
         )

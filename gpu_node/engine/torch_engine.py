@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from gpu_node.avatars.crops import cut, image_input
-from gpu_node.avatars.package import Avatar
+from gpu_node.avatars.package import Avatar, AvatarError
 from gpu_node.engine.port import Array, EngineError, Image, MouthJob
 from gpu_node.synctalk import AudioEncoder, Generator, load_audio_encoder, load_generator
+from gpu_node.synctalk.weights import WeightsError
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +39,18 @@ class TorchEngine:
 
     @torch.inference_mode()
     def prepare(self, avatar: Avatar) -> None:
-        """Loads the weights and keeps each idle frame's encoding on the device."""
+        """Loads the weights and keeps each idle frame's encoding on the device.
+
+        Raises AvatarError for weights of another network or size.
+        """
         if avatar in self._ready:
             return
-        painter = load_generator(avatar.generator_path, avatar.crop, avatar.width)
+        try:
+            painter = load_generator(avatar.generator_path, avatar.crop, avatar.width)
+            ear = load_audio_encoder(avatar.audio_encoder_path, avatar.audio_width)
+        except WeightsError as error:
+            raise AvatarError(str(error)) from error
         painter.to(self._device, self._type).to(memory_format=torch.channels_last)
-        ear = load_audio_encoder(avatar.audio_encoder_path, avatar.audio_width)
         ear.to(self._device, self._type)
         kept: list[list[torch.Tensor]] = []
         for frame, box in zip(avatar.frames, avatar.boxes, strict=True):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gpu_node.avatars.package import Avatar
+from gpu_node.avatars.package import Avatar, AvatarError
 from gpu_node.engine import Engine, EngineError, MouthJob, make_engine
 from gpu_node.engine.onnx_cpu import OnnxEngine
 from gpu_node.engine.torch_engine import TorchEngine
@@ -76,8 +77,28 @@ def test_onnx_and_torch_paint_the_same(avatar: Avatar, engines: tuple[Engine, En
     first, second = (np.stack(engine.render(jobs)).astype(int) for engine in engines)
 
     assert first.shape == (3, 160, 160, 3)
+    noise = max(1e-9, float(((first - second) ** 2).mean()))
+    assert 10 * np.log10(255**2 / noise) >= 40
     assert np.abs(first - second).max() <= 1
     assert (first[0] != first[1]).any()
+
+
+@pytest.mark.parametrize("engine", [OnnxEngine(1), TorchEngine("cpu")], ids=["onnx", "torch"])
+def test_weights_of_another_network_are_refused(avatar: Avatar, engine: Engine) -> None:
+    files = {
+        "generator": {"path": "audio_encoder.safetensors"},
+        "audio_encoder": {"path": "generator.safetensors"},
+    }
+    swapped = replace(avatar, manifest={**avatar.manifest, "files": files})
+
+    with pytest.raises(AvatarError, match=r"audio_encoder\.safetensors.*missing"):
+        engine.prepare(swapped)
+
+
+@pytest.mark.parametrize("engine", [OnnxEngine(1), TorchEngine("cpu")], ids=["onnx", "torch"])
+def test_weights_of_another_width_are_refused(avatar: Avatar, engine: Engine) -> None:
+    with pytest.raises(AvatarError, match=r"generator\.safetensors"):
+        engine.prepare(replace(avatar, width=32))
 
 
 def test_the_cpu_engine_needs_no_torch() -> None:

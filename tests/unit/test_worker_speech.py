@@ -218,6 +218,26 @@ def test_an_uninvited_participant_is_not_heard() -> None:
     asyncio.run(scene())
 
 
+def test_a_sender_not_known_yet_is_waited_for() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        speech = make_speech(stage)
+        people = speech._room.remote_participants
+        agent = people.pop("agent")
+        data = tone(0.1, 24_000).tobytes()
+
+        speech.on_stream(Reader([data], sample_rate="24000", num_channels="1"), "agent")
+        await asyncio.sleep(0)
+        assert stage.said == []
+        people["agent"] = agent
+        speech.on_presence()
+        await read_all(speech)
+
+        assert [one.ended for one in stage.said] == [True]
+
+    asyncio.run(scene())
+
+
 def test_an_uninvited_participant_cannot_interrupt() -> None:
     async def scene() -> None:
         stage = Stage()

@@ -1,0 +1,283 @@
+"""One session in a real LiveKit room, watched and spoken to as learners and voices do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterator
+
+import numpy as np
+import pytest
+from livekit import api
+
+from gpu_node.session import AvatarStream, Limits, StreamFailed
+from tests.integration.worker_room import (
+    AVATAR_IDENTITY,
+    KEY,
+    SECRET,
+    Guest,
+    livekit_server,
+    make_studio,
+    start_stream,
+    tone,
+)
+
+BRIGHT, DARK = 190, 60
+
+
+@pytest.fixture(scope="module")
+def livekit_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with livekit_server(tmp_path_factory.mktemp("livekit") / "server.log") as url:
+        yield url
+
+
+class Lesson:
+    """A running session and its end."""
+
+    def __init__(self, stream: AvatarStream, url: str) -> None:
+        self.stream = stream
+        self.url = url
+        self.guests: list[Guest] = []
+        self.first_frames = 0
+        self.over: asyncio.Task[str]
+
+    async def join(self, identity: str, *, voice: bool = False, watch: bool = True) -> Guest:
+        """A guest of this room; it leaves with the act."""
+        room = self.stream.ask.room.room
+        self.guests.append(await Guest.join(self.url, room, identity, voice=voice, watch=watch))
+        return self.guests[-1]
+
+
+def lesson(
+    url: str,
+    room: str,
+    act: Callable[[Lesson], Awaitable[None]],
+    limits: Limits | None = None,
+    *,
+    ttl_s: float = 600,
+) -> str:
+    """Plays the act in a live session; why the session ended."""
+
+    async def run() -> str:
+        studio = make_studio(limits or Limits())
+        found: list[Lesson] = []
+
+        def first_frame() -> None:
+            found[0].first_frames += 1
+
+        ask = start_stream(url, room, ttl_s=ttl_s, agent="agent")
+        found.append(Lesson(AvatarStream(ask, studio, first_frame), url))
+        found[0].over = asyncio.create_task(found[0].stream.run())
+        try:
+            await act(found[0])
+        finally:
+            found[0].stream.stop("the act is over")
+            await asyncio.wait({found[0].over}, timeout=10)
+            for guest in found[0].guests:
+                await guest.leave()
+            studio.inference.close()
+        return found[0].over.result()
+
+    return asyncio.run(run())
+
+
+def reports(guest: Guest, method: str) -> list[str]:
+    return [payload for name, payload in guest.reports if name == method]
+
+
+def test_a_learner_sees_25_idle_frames_a_second_and_hears_silence(livekit_url: str) -> None:
+    async def act(live: Lesson) -> None:
+        learner = await live.join("learner")
+        await learner.until(lambda: len(learner.pictures) >= 130 and len(learner.sounds) > 50)
+
+        steady = [one.at for one in learner.pictures[25:]]
+        assert (len(steady) - 1) / (steady[-1] - steady[0]) >= 20
+        assert all(DARK < one.mouth < BRIGHT for one in learner.pictures)
+        assert max(one.level for one in learner.sounds) < 0.01
+        assert live.first_frames == 1
+        assert live.stream.state == "live"
+        assert live.stream.learners == 1
+
+    assert lesson(livekit_url, "idle", act) == "the act is over"
+
+
+def test_a_voice_is_heard_with_the_mouth_and_is_told_of_start_and_end(livekit_url: str) -> None:
+    async def act(live: Lesson) -> None:
+        voice = await live.join("voice", voice=True)
+        await voice.until(lambda: len(voice.pictures) > 25)
+        began = time.monotonic()
+
+        await voice.speak(tone(1.0) + bytes(24_000) + tone(1.0))
+        await voice.until(lambda: bool(reports(voice, "lk.playback_finished")))
+
+        assert reports(voice, "lk.playback_started") == [""]
+        finished = json.loads(reports(voice, "lk.playback_finished")[0])
+        assert finished == {
+            "playback_position": 2.5,
+            "interrupted": False,
+            "synchronized_transcript": None,
+        }
+        await voice.until(lambda: voice.sounds[-1].at > began + 3.5)
+        loud = [one.at for one in voice.sounds if one.level > 0.3 and one.at > began]
+        bright = [one.at for one in voice.pictures if one.mouth > BRIGHT and one.at > began]
+        assert len(loud) >= 150  # of 200 pieces of 10 ms
+        assert 40 <= len(bright) <= 60  # of 50 frames
+        assert np.median(loud) - np.median(bright) == pytest.approx(0.0, abs=0.2)
+
+    lesson(livekit_url, "speak", act)
+
+
+def test_the_agent_named_at_the_start_may_speak(livekit_url: str) -> None:
+    async def act(live: Lesson) -> None:
+        agent = await live.join("agent")
+        await agent.until(lambda: bool(agent.sounds) and bool(agent.pictures))
+        await agent.speak(tone(1.0))
+        await agent.until(lambda: agent.heard_since(0.0))
+
+    lesson(livekit_url, "agent", act)
+
+
+def test_one_who_speaks_at_once_after_joining_is_heard(livekit_url: str) -> None:
+    async def act(live: Lesson) -> None:
+        learner = await live.join("learner")
+        await learner.until(lambda: live.stream.learners == 1 and bool(learner.sounds))
+        voice = await live.join("voice", voice=True, watch=False)
+        await voice.speak(tone(0.5))
+        await learner.until(lambda: learner.heard_since(0.0))
+
+    lesson(livekit_url, "hurry", act)
+
+
+def test_an_uninvited_participant_is_not_heard_and_cannot_interrupt(livekit_url: str) -> None:
+    async def act(live: Lesson) -> None:
+        learner = await live.join("learner")
+        voice = await live.join("voice", voice=True, watch=False)
+        await learner.until(lambda: len(learner.pictures) > 10 and bool(learner.sounds))
+
+        await learner.speak(tone(1.0))
+        with pytest.raises(Exception, match="not allowed"):
+            await learner.clear()
+        frames = live.stream.frames
+        await learner.until(lambda: live.stream.frames > frames + 40)
+
+        assert not learner.heard_since(0.0)
+        assert learner.reports == []
+        await voice.speak(tone(0.5))
+        await learner.until(lambda: learner.heard_since(0.0))
+
+    lesson(livekit_url, "uninvited", act)
+
+
+def test_clearing_silences_the_avatar_and_ends_every_segment(livekit_url: str) -> None:
+    async def act(live: Lesson) -> None:
+        voice = await live.join("voice", voice=True)
+        await voice.until(lambda: bool(voice.sounds) and bool(voice.pictures))
+        await voice.speak(tone(6.0), faster=40)
+        await voice.speak(tone(6.0), faster=40)
+        await voice.until(lambda: voice.heard_since(0.0))
+
+        await voice.clear()
+        cleared = time.monotonic()
+        await voice.until(lambda: len(reports(voice, "lk.playback_finished")) == 2)
+        await voice.until(lambda: voice.sounds[-1].at > cleared + 1.0)
+
+        assert not voice.heard_since(cleared + 0.5)
+        ends = [json.loads(one) for one in reports(voice, "lk.playback_finished")]
+        assert [one["interrupted"] for one in ends] == [True, True]
+        assert 0.0 < ends[0]["playback_position"] < 6.0
+        assert ends[1]["playback_position"] == 0.0
+
+        await voice.speak(tone(0.5))
+        await voice.until(lambda: voice.heard_since(cleared + 0.5))
+
+    lesson(livekit_url, "clear", act)
+
+
+def test_a_microphone_with_the_voice_attribute_speaks(livekit_url: str) -> None:
+    async def act(live: Lesson) -> None:
+        learner = await live.join("learner")
+        voice = await live.join("voice", voice=True, watch=False)
+        await learner.until(lambda: bool(learner.sounds) and bool(learner.pictures))
+
+        await voice.talk(tone(2.0, 48_000))
+        await learner.until(lambda: sum(one.mouth > BRIGHT for one in learner.pictures) > 25)
+
+        assert learner.heard_since(0.0)
+
+    lesson(livekit_url, "microphone", act)
+
+
+def test_a_learner_may_leave_and_return(livekit_url: str) -> None:
+    async def act(live: Lesson) -> None:
+        first = await live.join("learner")
+        await first.until(lambda: len(first.pictures) > 10)
+        await first.leave()
+        again = await live.join("learner")
+        await again.until(lambda: len(again.pictures) > 10)
+        assert live.stream.state == "live"
+
+    assert lesson(livekit_url, "return", act, Limits(alone_s=30)) == "the act is over"
+
+
+def test_nobody_for_the_limit_ends_the_session(livekit_url: str) -> None:
+    async def act(live: Lesson) -> None:
+        learner = await live.join("learner")
+        await learner.until(lambda: live.stream.learners == 1)
+        await learner.leave()
+        assert await live.over == "Nobody was in the room."
+
+    lesson(livekit_url, "alone", act, Limits(alone_s=0.5))
+
+
+def test_a_learner_that_never_comes_ends_the_session(livekit_url: str) -> None:
+    async def act(live: Lesson) -> None:
+        assert await live.over == "Nobody was in the room."
+        assert live.first_frames == 1
+
+    lesson(livekit_url, "never", act, Limits(never_s=1.0))
+
+
+def test_the_lease_running_out_ends_the_session(livekit_url: str) -> None:
+    async def act(live: Lesson) -> None:
+        assert await live.over == "The lease ran out."
+
+    lesson(livekit_url, "lease", act, ttl_s=1.0)
+
+
+def test_the_room_going_away_ends_the_session(livekit_url: str) -> None:
+    async def act(live: Lesson) -> None:
+        learner = await live.join("learner")
+        await learner.until(lambda: len(learner.pictures) > 5)
+        http = livekit_url.replace("ws://", "http://")
+        async with api.LiveKitAPI(http, KEY, SECRET) as server:
+            await server.room.delete_room(api.DeleteRoomRequest(room="gone"))
+        assert "room deleted" in await live.over
+
+    lesson(livekit_url, "gone", act)
+
+
+def test_the_same_identity_elsewhere_makes_the_older_one_yield(livekit_url: str) -> None:
+    async def act(live: Lesson) -> None:
+        learner = await live.join("learner")
+        await learner.until(lambda: len(learner.pictures) > 5)
+        await live.join(AVATAR_IDENTITY, watch=False)
+        assert "duplicate identity" in await live.over
+
+    lesson(livekit_url, "newer", act)
+
+
+def test_a_room_that_cannot_be_joined_fails_the_session(livekit_url: str) -> None:
+    async def act(live: Lesson) -> None:
+        with pytest.raises(StreamFailed, match="could not be joined"):
+            await live.over
+
+    async def run() -> None:
+        studio = make_studio(Limits(join_s=2.0))
+        ask = start_stream("ws://127.0.0.1:9", "nowhere")
+        live = Lesson(AvatarStream(ask, studio, lambda: None), livekit_url)
+        live.over = asyncio.create_task(live.stream.run())
+        await act(live)
+        studio.inference.close()
+
+    asyncio.run(run())

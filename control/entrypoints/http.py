@@ -23,7 +23,7 @@ from control.domain.errors import (
     unauthorized,
     unavailable,
 )
-from control.entrypoints.telemetry import logger
+from control.entrypoints.telemetry import logger, metrics
 from control.services import access
 from control.services.ports import Caller, Cell, StoreAway
 
@@ -148,6 +148,10 @@ def _serve(
         logger.exception("unexpected", correlation_id=correlation_id, route=run.__name__)
         unexpected = RapidoError("Try again; if it stays, tell your operator the correlation id.")
         response = _problem(unexpected, correlation_id)
+    if response.status_code >= 500:
+        metrics.add_metric("Refused" if response.status_code == 503 else "Faults", "Count", 1)
+    if metrics.metric_set:
+        metrics.flush_metrics()
     response.headers["X-Correlation-Id"] = correlation_id
     logger.info(
         "answered",

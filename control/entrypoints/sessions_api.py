@@ -23,6 +23,7 @@ from control.domain.errors import Fault, invalid
 from control.domain.geography import Point
 from control.domain.session import Session
 from control.entrypoints.http import Answer, Call, endpoint
+from control.entrypoints.telemetry import metrics
 from control.services import sessions
 
 blueprint = Blueprint(__name__)
@@ -72,6 +73,7 @@ def create_session(call: Call) -> Answer:
     session, new = sessions.create(
         call.cell, call.client, call.body, key, _viewer(call), call.correlation_id
     )
+    metrics.add_metric("SessionsPlaced" if new else "SessionsFound", "Count", 1)
     view = _view(session, sessions.learner_token(call.cell, session) if session.is_open else None)
     return Answer(201 if new else 200, view)
 

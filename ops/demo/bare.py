@@ -1,6 +1,7 @@
 """The baseline: livekit.rtc and nothing else. ``python -m ops.demo.bare`` reads lines
 
-``URL TOKEN`` and for each connects, publishes 512² at 25 fps with silence until its viewer left.
+``ROOM URL TOKEN`` and for each connects and publishes 512² at 25 fps with silence, until a line
+``ROOM`` alone.
 """
 
 from __future__ import annotations
@@ -18,11 +19,9 @@ RATE_HZ = 48_000
 _LONGEST_S = 20.0
 
 
-async def publish(url: str, token: str) -> None:
+async def publish(url: str, token: str, over: asyncio.Event) -> None:
     """One room, from connecting to leaving."""
     room = rtc.Room()
-    over = asyncio.Event()
-    room.on("participant_disconnected", lambda _: over.set())
     await room.connect(
         url, token, rtc.RoomOptions(auto_subscribe=False, single_peer_connection=False)
     )
@@ -65,9 +64,15 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     print("ready", flush=True)
     running: set[asyncio.Task[None]] = set()
+    rooms: dict[str, asyncio.Event] = {}
     while line := await loop.run_in_executor(None, sys.stdin.readline):
-        url, token = line.split()
-        task = asyncio.create_task(publish(url, token))
+        room, *access = line.split()
+        if not access:
+            rooms[room].set()
+            continue
+        url, token = access
+        rooms[room] = asyncio.Event()
+        task = asyncio.create_task(publish(url, token, rooms[room]))
         running.add(task)
         task.add_done_callback(running.discard)
     await asyncio.gather(*running)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import redis
+import valkey
 from rich.console import Console
 
 from ops.avatar.opening import lip_report, measured_openings
@@ -88,13 +88,14 @@ async def _bare(cell: Cell, proof: Proof) -> None:
             room = f"bare-{lane_number}-{number}"
             learner = Learner()
             began = time.monotonic()
-            line = f"{cell.livekit_url} {_token(cell, 'avatar', room)}\n"
+            line = f"{room} {cell.livekit_url} {_token(cell, 'avatar', room)}\n"
             process.stdin.write(line.encode())  # type: ignore[union-attr]
             await learner.join(cell.livekit_url, _token(cell, "learner", room))
             await asyncio.wait_for(learner.first_frame.wait(), _FRAME_TIMEOUT_S)
             proof.bare_first_frames.append((learner.seen[0].at_s - began) * 1000)
             await asyncio.sleep(0.3)
             proof.bare_latencies += _latencies(learner)[3:]
+            process.stdin.write(f"{room}\n".encode())  # type: ignore[union-attr]
             await learner.leave()
 
     await asyncio.gather(*(lane(number) for number in range(LANES)))
@@ -260,7 +261,7 @@ def _left(cell: Cell) -> Left:
 
     from ops.cell.deploy import LocalAws
 
-    store = redis.Redis.from_url(cell.store_url, decode_responses=True)
+    store = valkey.Valkey.from_url(cell.store_url, decode_responses=True)
     prefix = f"{{{cell.name}}}:"
     with psycopg.connect(cell.database_url) as database:
         ended = {

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
-import redis
+import valkey
 
 from ops.cell.files import ROOT
 from ops.cell.livekit import start_livekit
@@ -73,11 +73,11 @@ def gone(pid: int, timeout_s: float = 15.0) -> bool:
 
 def test_valkey_answers_only_with_its_password(watched: Watched) -> None:
     url = start_valkey(watched.supervisor, watched.folder)
-    with redis.Redis.from_url(url) as client:
+    with valkey.Valkey.from_url(url) as client:
         client.set("a", "b")
         assert client.get("a") == b"b"
-    port = redis.connection.parse_url(url)["port"]
-    with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+    port = valkey.connection.parse_url(url)["port"]
+    with valkey.Valkey(port=port) as stranger, pytest.raises(valkey.AuthenticationError):
         stranger.get("a")
 
 
@@ -190,7 +190,7 @@ def test_a_named_livekit_that_is_not_there_is_refused(monkeypatch: pytest.Monkey
 def test_two_of_each_live_side_by_side(watched: Watched) -> None:
     urls = {start_valkey(watched.supervisor, watched.folder, name=name) for name in ("one", "two")}
     for url in urls:
-        with redis.Redis.from_url(url) as client:
+        with valkey.Valkey.from_url(url) as client:
             assert client.ping()
     assert len(urls) == 2
     assert len(set(free_ports(20))) == 20

@@ -15,7 +15,7 @@ import httpx
 import jwt
 import psycopg
 import pytest
-import redis
+import valkey
 
 from control.adapters.store import ValkeyStore
 from control.domain.session import new_session_id
@@ -75,7 +75,7 @@ def make(cell: Cell) -> Iterator[Make]:
         return worker
 
     yield start
-    store = redis.Redis.from_url(cell.store_url, decode_responses=True)
+    store = valkey.Valkey.from_url(cell.store_url, decode_responses=True)
     for session_id in store.hkeys(f"{{{cell.name}}}:lease"):
         Client(cell, cell.operator_key).http.delete(f"/api/v1/sessions/{session_id}")
     for worker in entered:
@@ -281,7 +281,7 @@ def test_a_session_nobody_drives_is_started_by_the_tick(
 ) -> None:
     make()
     session_id = _lease_without_execution(cell, "undriven by requests")
-    store = redis.Redis.from_url(cell.store_url, decode_responses=True)
+    store = valkey.Valkey.from_url(cell.store_url, decode_responses=True)
     store.zadd(f"{{{cell.name}}}:starting", {session_id: 1})
 
     done = httpx.post(
@@ -298,7 +298,7 @@ def test_a_lease_that_ran_out_before_its_setup_began_is_taken_anew(
     make()
     make()
     session_id = _lease_without_execution(cell, "too late")
-    store = redis.Redis.from_url(cell.store_url, decode_responses=True)
+    store = valkey.Valkey.from_url(cell.store_url, decode_responses=True)
     store.zadd(f"{{{cell.name}}}:exp", {session_id: 1})
 
     client.create("too late")
@@ -509,7 +509,7 @@ def test_nothing_but_health_and_openapi_answers_without_credentials(cell: Cell) 
 
 
 def _used(cell: Cell) -> dict[str, str]:
-    store = redis.Redis.from_url(cell.store_url, decode_responses=True)
+    store = valkey.Valkey.from_url(cell.store_url, decode_responses=True)
     return dict(store.hgetall(f"{{{cell.name}}}:used"))
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import redis
+import valkey
 
 from control.adapters.store import ValkeyStore
 from control.domain import placement
@@ -30,7 +30,7 @@ class Desk:
     def __init__(self, url: str) -> None:
         self.cell = "t" + secrets.token_hex(4)
         self.store = ValkeyStore(url, self.cell, "us-east-1")
-        self.raw = redis.Redis.from_url(url, decode_responses=True)
+        self.raw = valkey.Valkey.from_url(url, decode_responses=True)
         self.registrations: dict[str, int] = {}
 
     def key(self, name: str) -> str:

@@ -114,6 +114,13 @@ class Pacer:
                 del self._pending[shot]
         self._due = min(self._due, resumes_at - FRAME_S)
 
+    def stop(self) -> None:
+        """Nothing more is shown."""
+        self.clear()
+        for handle in self._pending.values():
+            handle.cancel()
+        self._pending.clear()
+
     def _schedule(self, shot: _Shot, leaves_at: float) -> None:
         tick = self._due + FRAME_S
         error = leaves_at - tick

@@ -102,6 +102,7 @@ class Performance:
                 self._tick += 1
         finally:
             self.interrupt()
+            self._pacer.stop()
             self._pacer.clear()
 
     def _head(self) -> Segment | None:

@@ -19,7 +19,7 @@ _CALL_TIMEOUT_S = 2.0
 _LEEWAY_S = 10
 _MOST_PARTICIPANTS = 50
 _EMPTY_TIMEOUT_S = 300
-_DEPARTURE_TIMEOUT_S = 20
+_DEPARTURE_TIMEOUT_S = 90  # longer than a worker waits for a learner to come back
 
 
 class LivekitRooms:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import sys
 import time
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ SAMPLES = 40
 LANES = 2
 _FRAME_TIMEOUT_S = 15.0
 _SPEECH_S = 38.0
+_GIVE_UP_S = 300.0
 _SILENT, _LOUD = 0.004, 0.02
 _LONG = (
     "Now listen carefully while I read you a very long line without any pause in it so that "
@@ -318,6 +320,7 @@ def _figures(proof: Proof, left: Left) -> dict[str, Figure]:
 def run(out: Path, name: str, console: Console) -> bool:
     """The whole demo; True when every figure that is asked for holds."""
     began = time.monotonic()
+    faulthandler.dump_traceback_later(_GIVE_UP_S, exit=True)  # the SDK hung once in a call
     out.mkdir(parents=True, exist_ok=True)
     with Cell(
         name=name, workers=2, on_event=lambda line: console.print(line, markup=False)
@@ -328,6 +331,7 @@ def run(out: Path, name: str, console: Console) -> bool:
             for death in cell.deaths:
                 console.print(death.describe(), markup=False)
             raise
+    faulthandler.cancel_dump_traceback_later()
     show(figures, console)
     missed = [name for name, one in figures.items() if one.holds is False]
     took = time.monotonic() - began

@@ -24,6 +24,7 @@ _EAR_RATE = 2e-3
 _MOUTH_RATE = 2e-3
 _MOUTH_WEIGHT = 4.0
 _TELL_EVERY_S = 30.0
+_LONGEST_STEP_S = 5.0
 
 
 def train_ear(width: int, epochs: int, spoken: list[tuple[Array, Array]], say: Say) -> AudioEncoder:
@@ -114,14 +115,20 @@ def train_mouth(
 
 
 def _clock(duration_s: float, losses: list[float], say: Say) -> Iterator[float]:
-    """The share of the time that is spent, step after step; tells how it goes meanwhile."""
-    began = told = time.monotonic()
-    while (spent_s := time.monotonic() - began) < duration_s:
+    """The share of the time that is spent, step after step; tells how it goes meanwhile.
+
+    A pause of the whole process is not time spent: learning goes on where it stood.
+    """
+    spent_s = told_s = 0.0
+    last = time.monotonic()
+    while spent_s < duration_s:
         yield spent_s / duration_s
-        if time.monotonic() - told > _TELL_EVERY_S:
-            told = time.monotonic()
-            left_s = max(0.0, duration_s - (told - began))
-            loss = np.mean(losses[-100:])
+        now = time.monotonic()
+        spent_s += min(now - last, _LONGEST_STEP_S)
+        last = now
+        if spent_s - told_s > _TELL_EVERY_S:
+            told_s = spent_s
+            loss, left_s = np.mean(losses[-100:]), max(0.0, duration_s - spent_s)
             say(f"mouth: step {len(losses)}, loss {loss:.4f}, {left_s:.0f} s left")
 
 

@@ -17,7 +17,12 @@ def _utc(moment: datetime) -> datetime:
 class Message(BaseModel):
     """Immutable; an unknown field is an error, so that a typo is never silently ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        defer_build=True,  # a function builds the few messages it uses, not all at its cold start
+    )
 
 
 Utc = Annotated[datetime, AfterValidator(_utc)]

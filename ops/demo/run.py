@@ -30,10 +30,7 @@ _FRAME_TIMEOUT_S = 15.0
 _SPEECH_S = 38.0
 _GIVE_UP_S = 300.0
 _SILENT, _LOUD = 0.004, 0.02
-_LONG = (
-    "Now listen carefully while I read you a very long line without any pause in it so that "
-    "somebody may interrupt me wherever they like and I will be quiet at once"
-)
+_LONG = "Now listen carefully while I read you a rather long line without any pause in it"
 
 
 @dataclass
@@ -190,11 +187,12 @@ async def _interruptions(speaker: Speaker, learner: Learner) -> list[float]:
     silences = []
     random = np.random.default_rng(5)
     for _ in range(SAMPLES):
-        await speaker.say(line.pcm, line.sample_rate)
+        saying = asyncio.create_task(speaker.say(line.pcm, line.sample_rate))
         await _until_loud(learner)
         await asyncio.sleep(float(random.uniform(0.15, 0.3)))
         began = time.monotonic()
         await speaker.interrupt()
+        await saying
         report = await asyncio.wait_for(speaker.finished.get(), 5.0)
         if not report.get("interrupted"):
             raise RuntimeError("an interrupted line says that it was not interrupted")

@@ -1,4 +1,7 @@
-"""LiveKit: tokens made offline, three small calls, and the signature of its webhooks."""
+"""LiveKit: tokens made offline, small calls, and the signature of its webhooks.
+
+A request for a session makes a token and no call: urllib loads where a call is made.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,15 @@ import base64
 import hashlib
 import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import jwt
 
 from control.services.ports import BadSignature
+
+if TYPE_CHECKING:
+    from urllib.request import Request
 
 _CALL_TIMEOUT_S = 2.0
 _LEEWAY_S = 10
@@ -61,8 +65,10 @@ class LivekitRooms:
     def close(self, url: str, room: str) -> None:
         """Deletes the room, whoever is in it; a room that is gone or a server that is away is no
         error: LiveKit closes empty rooms by itself."""
+        from urllib.request import Request
+
         token = self._sign({"video": {"roomCreate": True, "roomAdmin": True, "room": room}}, 60)
-        request = urllib.request.Request(  # noqa: S310
+        request = Request(  # noqa: S310
             _http(url) + "/twirp/livekit.RoomService/DeleteRoom",
             json.dumps({"room": room}).encode(),
             {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
@@ -71,7 +77,9 @@ class LivekitRooms:
 
     def probe(self, url: str) -> bool:
         """Does the server answer?"""
-        return _answers(urllib.request.Request(_http(url)))  # noqa: S310
+        from urllib.request import Request
+
+        return _answers(Request(_http(url)))  # noqa: S310
 
     def verify_webhook(self, body: bytes, authorization: str) -> dict[str, Any]:
         """The event, when LiveKit signed exactly this body. Raises BadSignature."""
@@ -110,11 +118,14 @@ def _http(url: str) -> str:
     return "http" + url.removeprefix("ws")
 
 
-def _answers(request: urllib.request.Request) -> bool:
+def _answers(request: Request) -> bool:
+    from urllib.error import HTTPError
+    from urllib.request import urlopen
+
     try:
-        with urllib.request.urlopen(request, timeout=_CALL_TIMEOUT_S):  # noqa: S310
+        with urlopen(request, timeout=_CALL_TIMEOUT_S):  # noqa: S310
             return True
-    except urllib.error.HTTPError as error:
+    except HTTPError as error:
         return error.code < 500
     except OSError:
         return False

@@ -7,16 +7,17 @@ import hashlib
 import hmac
 import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jwt
 
 from control.domain.session import Session
 from control.services.ports import WorkerRefused
+
+if TYPE_CHECKING:
+    from urllib.request import Request
 
 _TOKEN_TTL_S = 60
 _START_TIMEOUT_S = 4.0
@@ -35,13 +36,16 @@ class HttpWorkerCalls:
 
     def start(self, session: Session, body: dict[str, Any]) -> None:
         """Raises WorkerRefused with the worker's own words, or that it did not answer."""
+        from urllib.error import HTTPError
+        from urllib.request import urlopen
+
         at = datetime.fromtimestamp(body["expires_at"], UTC).isoformat()
         data = json.dumps({**body, "expires_at": at}).encode()
         request = self._request(session, "POST", "/v1/sessions", data)
         try:
-            with urllib.request.urlopen(request, timeout=_START_TIMEOUT_S):  # noqa: S310
+            with urlopen(request, timeout=_START_TIMEOUT_S):  # noqa: S310
                 return
-        except urllib.error.HTTPError as error:
+        except HTTPError as error:
             said = error.read(2000).decode("utf-8", "replace")
             raise WorkerRefused(f"{session.worker_id} answered {error.code}: {said}") from None
         except OSError as error:
@@ -50,17 +54,19 @@ class HttpWorkerCalls:
     def stop(self, session: Session) -> None:
         """A courtesy that saves a heartbeat's time: a worker that misses it finds its lease revoked
         in the next reply."""
+        from urllib.request import urlopen
+
         path = f"/v1/sessions/{session.session_id}"
         try:
             request = self._request(session, "DELETE", path, None)
-            with urllib.request.urlopen(request, timeout=_STOP_TIMEOUT_S):  # noqa: S310
+            with urlopen(request, timeout=_STOP_TIMEOUT_S):  # noqa: S310
                 return
         except OSError:
             return
 
-    def _request(
-        self, session: Session, method: str, path: str, data: bytes | None
-    ) -> urllib.request.Request:
+    def _request(self, session: Session, method: str, path: str, data: bytes | None) -> Request:
+        from urllib.request import Request
+
         claims = {
             "aud": session.worker_id,
             "sub": session.session_id,
@@ -73,7 +79,7 @@ class HttpWorkerCalls:
             "Content-Type": "application/json",
         }
         url = session.worker_url + path
-        return urllib.request.Request(url, data, headers, method=method)  # noqa: S310
+        return Request(url, data, headers, method=method)  # noqa: S310
 
     def _key(self, worker_id: str, registration: int) -> bytes:
         root = self._secret("worker_root_key").encode()

@@ -30,7 +30,7 @@ _FRAME_TIMEOUT_S = 15.0
 _SPEECH_S = 38.0
 _GIVE_UP_S = 300.0
 _SILENT, _LOUD = 0.004, 0.02
-_LONG = "Now listen carefully while I read you a rather long line without any pause in it"
+_LONG = "Now listen carefully while I read you a line without any pause"
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Tells a segment's speaker when it starts to be heard and when it is over, as LiveKit Agents do.
 
-A speaker waits for its ``lk.playback_finished``: it is sent once a segment, whatever happened.
+A speaker waits for its ``lk.playback_finished``: it is sent once a segment, whatever happened, and
+in the order of what happened: a speaker counts its segments by these.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class PlaybackReports:
     def __init__(self, room: rtc.Room) -> None:
         self._room = room
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()  # fair: the library itself may let calls overtake each other
 
     def started(self, segment: Segment) -> None:
         """Its first sound leaves."""
@@ -54,12 +56,13 @@ class PlaybackReports:
         task.add_done_callback(self._tasks.discard)
 
     async def _call(self, identity: str, method: str, payload: str) -> None:
-        try:
-            await self._room.local_participant.perform_rpc(
-                destination_identity=identity,
-                method=method,
-                payload=payload,
-                response_timeout=_ANSWER_S,
-            )
-        except rtc.RpcError as error:
-            _log.info("%s was not taken: %s", method, error.message)
+        async with self._turn:
+            try:
+                await self._room.local_participant.perform_rpc(
+                    destination_identity=identity,
+                    method=method,
+                    payload=payload,
+                    response_timeout=_ANSWER_S,
+                )
+            except rtc.RpcError as error:
+                _log.info("%s was not taken: %s", method, error.message)

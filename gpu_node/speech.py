@@ -24,7 +24,7 @@ CLEAR_BUFFER = "lk.clear_buffer"
 VOICE_ATTRIBUTE = "rapido.voice"
 _TRACK_MARGIN_S = 0.06
 _SUPERSEDED_END_S = 0.5
-_INTRODUCTION_S = 3.0
+_INTRODUCTION_S = 8.0  # LiveKit tells of those who publish no track every 3 s only
 _NOT_ALLOWED = 4403
 _log = logging.getLogger(__name__)
 

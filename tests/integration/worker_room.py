@@ -33,6 +33,7 @@ KEY, SECRET = "APItestkey", "a-secret-of-thirty-two-characters-or-more"
 SIZE, BOX = 256, (64, 96, 128, 128)
 AVATAR_IDENTITY = "avatar"
 RATE_HZ = 24_000
+LOUD = 0.1
 
 
 def server_binary() -> str:
@@ -177,9 +178,11 @@ def tone(seconds: float, rate_hz: int = RATE_HZ, hz: float = 440.0) -> bytes:
 
 @dataclass
 class Seen:
-    """One picture: when it was decoded, and how bright the mouth is."""
+    """One picture: when it was decoded, which 40 ms of speech it says it shows (-1: none), and how
+    bright the mouth is."""
 
     at: float
+    number: int
     mouth: float
 
 
@@ -233,7 +236,8 @@ class Guest:
         async for event in stream:
             luma = np.frombuffer(event.frame.data, np.uint8)[: SIZE * SIZE].reshape(SIZE, SIZE)
             middle = luma[y + h // 2 : y + h // 2 + 16, x + w // 2 : x + w // 2 + 16]
-            self.pictures.append(Seen(time.monotonic(), float(middle.mean())))
+            number = int(event.metadata.frame_id) - 1 if event.metadata is not None else -1
+            self.pictures.append(Seen(time.monotonic(), number, float(middle.mean())))
             await self._tell()
 
     async def _listen(self, track: rtc.Track) -> None:
@@ -256,7 +260,11 @@ class Guest:
 
     def heard_since(self, at: float) -> bool:
         """Any sound after that moment?"""
-        return any(one.level > 0.1 for one in self.sounds if one.at > at)
+        return any(one.level > LOUD for one in self.sounds if one.at > at)
+
+    def silent_for(self, pieces: int) -> bool:
+        """Is what was heard last silence, for so many pieces of 10 ms?"""
+        return len(self.sounds) > pieces and all(one.level <= LOUD for one in self.sounds[-pieces:])
 
     async def speak(
         self, pcm: bytes, rate_hz: int = RATE_HZ, piece: int = 9_601, faster: float = 4.0

@@ -98,8 +98,8 @@ def test_the_mouth_is_given_the_very_windows_of_the_whole_speech() -> None:
     _, windows = play(speech)
 
     expected = whole.windows()
-    assert len(windows) == len(expected)
-    assert all(np.array_equal(a, b) for a, b in zip(windows, expected, strict=True))
+    # but for the last bit: a matrix product rounds by its height
+    np.testing.assert_allclose(windows, expected, rtol=0, atol=1e-5)
 
 
 def test_a_speech_of_a_few_samples_is_one_frame() -> None:

@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
+INSTALL := $(UV) pip install --python $(BIN)/python --compile-bytecode
 UV_VERSION := 0.13.9
 DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
@@ -45,14 +46,14 @@ $(UV):
 
 $(DEMO): requirements-demo.txt pyproject.toml | $(UV)
 	@echo "[setup] pinned packages of the control plane, a CPU worker and the demo"
-	$(UV) pip install --python $(BIN)/python -r requirements-demo.txt
-	$(UV) pip install --python $(BIN)/python --quiet --no-deps -e .
+	$(INSTALL) -r requirements-demo.txt
+	$(INSTALL) --quiet --no-deps -e .
 	@touch $@
 
 $(DEV): requirements-dev.txt pyproject.toml | $(UV)
 	@echo "[setup] pinned packages of a developer (torch among them, about 5 GB on disk)"
-	$(UV) pip install --python $(BIN)/python -r requirements-dev.txt
-	$(UV) pip install --python $(BIN)/python --quiet --no-deps -e .
+	$(INSTALL) -r requirements-dev.txt
+	$(INSTALL) --quiet --no-deps -e .
 	@touch $@ $(DEMO)
 
 lock: $(DEV) ## Compiles pyproject.toml's pins into the requirements files

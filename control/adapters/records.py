@@ -14,7 +14,7 @@ _COLUMNS = (
     "created_ms", "live_ms", "ended_ms", "reason", "seq",
 )  # fmt: skip
 _FIND_KEY = """
-select tenant, role from api_keys
+select tenant, role, extract(epoch from expires_at - now())::float8 from api_keys
 where digest = %s and withdrawn_at is null and (expires_at is null or expires_at > now())
 """
 _ADD_KEY = "insert into api_keys (digest, tenant, role) values (%s, %s, %s)"
@@ -46,7 +46,7 @@ class PostgresRecords:
     def key(self, digest: str) -> dict[str, Any] | None:
         with self._connection() as connection:
             found = connection.execute(_FIND_KEY, (digest,)).fetchone()
-        return {"tenant": found[0], "role": found[1]} if found else None
+        return dict(zip(("tenant", "role", "left_s"), found, strict=True)) if found else None
 
     def ping(self) -> None:
         with self._connection() as connection:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +22,7 @@ from control.services.ports import Outcome, Placing, Pulse, StoreAway
 _LUA = Path(__file__).parent / "lua"
 _PROBE_CACHE_S = 5.0
 _KEY_CACHE_S = 3600
+_NO_KEY_CACHE_S = 30
 
 
 @cache
@@ -117,8 +119,17 @@ class ValkeyStore:
             num=limit,
             withscores=True,
         )
-        sessions = [one for sid, _ in found if (one := self.session(sid)) is not None]
+        ids = [sid for sid, _ in found]
+        read = self._of_each(ids, lambda pipe, key: pipe.hgetall(key))
+        sessions = [_session(sid, fields) for sid, fields in zip(ids, read, strict=True) if fields]
         return sessions, int(found[-1][1]) if len(found) == limit else None
+
+    def _of_each(self, ids: Sequence[str], ask: Callable[[Any, str], Any]) -> list[Any]:
+        """One answer a session, in one round trip."""
+        pipe = self._valkey.pipeline(transaction=False)
+        for sid in ids:
+            ask(pipe, f"{self._prefix}s:{sid}")
+        return cast(list[Any], self._guard(pipe.execute))
 
     def put_task(self, session_id: str, token: str) -> None:
         self._call("hset", f"{self._prefix}s:{session_id}", "task_token", token)
@@ -162,12 +173,9 @@ class ValkeyStore:
 
     def counts(self) -> dict[str, int]:
         """Open and recent sessions by status."""
-        sums: dict[str, int] = {}
-        for sid in self._call("zrange", self._prefix + "sessions", 0, -1):
-            status = self._call("hget", f"{self._prefix}s:{sid}", "status")
-            if status:
-                sums[status] = sums.get(status, 0) + 1
-        return sums
+        ids = self._call("zrange", self._prefix + "sessions", 0, -1)
+        statuses = self._of_each(ids, lambda pipe, key: pipe.hget(key, "status"))
+        return dict(Counter(status for status in statuses if status))
 
     def reap(self, undriven_after_s: float) -> list[str]:
         """Drops what ran out; returns the sessions that have been starting for that long."""
@@ -185,7 +193,10 @@ class ValkeyStore:
         return json.loads(raw) if raw else None
 
     def put_key(self, digest: str, facts: dict[str, Any]) -> None:
-        self._call("set", f"{self._prefix}key:{digest}", json.dumps(facts), ex=_KEY_CACHE_S)
+        """No longer than the key lives; ``{}``, that there is none, for half a minute."""
+        left_s = facts.get("left_s") or _KEY_CACHE_S
+        ttl_ms = int(1000 * min(_KEY_CACHE_S, left_s)) if facts else _NO_KEY_CACHE_S * 1000
+        self._call("set", f"{self._prefix}key:{digest}", json.dumps(facts), px=max(1, ttl_ms))
 
     def failed_livekit(self) -> frozenset[str]:
         """Regions whose last probe failed; read at most every five seconds."""

@@ -26,6 +26,7 @@ from werkzeug.serving import run_simple
 from werkzeug.wrappers import Request, Response
 
 from ops.cell.files import ROOT, own_environment
+from ops.cell.http_server import answer_promptly
 from ops.cell.supervisor import Supervisor
 
 INVOCATION = re.compile(r"/2015-03-31/functions/[^/]+/invocations")
@@ -142,6 +143,7 @@ def main() -> None:
     boto3.DEFAULT_SESSION = SharedClients()
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     moto = DomainDispatcherApplication(create_backend_app)
+    answer_promptly()
     application = FunctionsFirst(moto, os.environ["RAPIDO_INVOKE_URL"])
     run_simple(
         "127.0.0.1",

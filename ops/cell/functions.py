@@ -18,7 +18,7 @@ import boto3
 from chalice.app import Chalice
 
 from ops.cell.gateway import CellGateway
-from ops.cell.http_server import ApiRequests, InvokeRequests, Server
+from ops.cell.http_server import ApiRequests, InvokeRequests, Server, answer_promptly
 from ops.cell.intrinsics import TemplateError
 from ops.cell.invocations import Functions
 from ops.cell.pumps import Pump, QueuePump, SchedulePump
@@ -101,6 +101,7 @@ def main(argv: list[str]) -> None:
     invoke = Server(plan.invoke_port, InvokeRequests, functions=functions)
     api = Server(plan.api_port, ApiRequests, gateway=gateway)
     threading.Thread(target=invoke.serve_forever, name="invoke", daemon=True).start()
+    answer_promptly()
     speed = float(os.environ.get("RAPIDO_SCHEDULE_SCALE", "1"))
     for pump in pumps_for(deployment, functions, plan, speed):
         pump.start()

@@ -351,3 +351,14 @@ def test_a_store_that_is_away_is_told() -> None:
 
     with pytest.raises(StoreAway):
         store.ping()
+
+
+def test_a_cached_key_is_forgotten_when_it_expires(desk: Desk) -> None:
+    desk.store.put_key("a", {"tenant": "school", "role": "client", "left_s": 7.0})
+    desk.store.put_key("b", {"tenant": "school", "role": "client", "left_s": None})
+    desk.store.put_key("nobody's", {})
+
+    lives_s = [desk.raw.pttl(desk.key(f"key:{name}")) / 1000 for name in ("a", "b", "nobody's")]
+
+    assert lives_s[0] <= 7 < lives_s[1] <= 3600
+    assert 0 < lives_s[2] <= 30  # a key made a moment later is soon found

@@ -51,6 +51,8 @@ def start_livekit(
             "use_external_ip": False,
             "node_ip": "127.0.0.1",
             "enable_loopback_candidate": True,
+            # who joins just after a key frame shall not wait a second for the next one
+            "pli_throttle": dict.fromkeys(("low_quality", "mid_quality", "high_quality"), "200ms"),
         },
         "keys": {key: secret},
         "webhook": {"api_key": key, "urls": [webhook_url]},

@@ -28,7 +28,7 @@ LANES = 2
 _FRAME_TIMEOUT_S = 15.0
 _SPEECH_S = 38.0
 _LINE_S = 2.0
-_BETWEEN_S = 0.2
+_BETWEEN_S = 0.1
 """Until a lesson's end is dealt with: the next one is measured, not the last one's leaving."""
 _GIVE_UP_S = 300.0
 _SILENT, _LOUD = 0.004, 0.02

@@ -32,7 +32,12 @@ console = Console()
 Url = Annotated[
     str | None, typer.Option(help="The cell's address; else RAPIDO_URL, else the one up.")
 ]
-Key = Annotated[str | None, typer.Option(help="Your key; else RAPIDO_KEY, else the one up.")]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        help="Your key; else RAPIDO_KEY (operators: RAPIDO_OPERATOR_KEY), else that of the one up."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -64,7 +69,7 @@ def up(
 
     def tell(line: str) -> None:
         with told:
-            console.print(line, markup=False, highlight=False)
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     with Cell(name=name, workers=workers, port=port, on_event=tell) as cell:
         _on_signals(lambda *_: stop.set())

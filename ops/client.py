@@ -45,13 +45,31 @@ def running_cell(name: str | None = None) -> dict[str, Any]:
 
 
 def connect(url: str | None, key: str | None, operator: bool = False) -> CellClient:
-    """By --url and --key, else RAPIDO_URL and RAPIDO_KEY, else the cell that is up here."""
-    url, key = url or os.environ.get("RAPIDO_URL"), key or os.environ.get("RAPIDO_KEY")
+    """By --url and --key, else RAPIDO_URL and RAPIDO_KEY, else the cell that is up here.
+
+    For an operator's call RAPIDO_OPERATOR_KEY, or the key of the cell that is up at that address,
+    goes before RAPIDO_KEY. Raises NoCell.
+    """
+    url = url or os.environ.get("RAPIDO_URL")
+    if operator:
+        key = key or os.environ.get("RAPIDO_OPERATOR_KEY")
+        if url and not key:
+            key = _operator_key_of(url)
+    key = key or os.environ.get("RAPIDO_KEY")
     if not url or not key:
         facts = running_cell()
         url = url or facts["url"]
         key = key or facts["operator_key" if operator else "client_key"]
     return CellClient(str(url), str(key))
+
+
+def _operator_key_of(url: str) -> str | None:
+    """Of the cell that is up here, if that is its address."""
+    try:
+        facts = running_cell()
+    except NoCell:
+        return None
+    return str(facts["operator_key"]) if facts["url"] == url.rstrip("/") else None
 
 
 class CellClient:

@@ -326,14 +326,16 @@ def run(out: Path, name: str, console: Console) -> bool:
     began = time.monotonic()
     faulthandler.dump_traceback_later(_GIVE_UP_S, exit=True)  # the SDK hung once in a call
     out.mkdir(parents=True, exist_ok=True)
-    with Cell(
-        name=name, workers=2, on_event=lambda line: console.print(line, markup=False)
-    ) as cell:
+
+    def tell(line: str) -> None:
+        console.print(line, markup=False, soft_wrap=True)
+
+    with Cell(name=name, workers=2, on_event=tell) as cell:
         try:
             figures = asyncio.run(demo(cell, out, console))
         except (CallError, TimeoutError):
             for death in cell.deaths:
-                console.print(death.describe(), markup=False)
+                tell(death.describe())
             raise
     faulthandler.cancel_dump_traceback_later()
     show(figures, console)

@@ -58,6 +58,8 @@ def connect(url: str | None, key: str | None, operator: bool = False) -> CellCli
     key = key or os.environ.get("RAPIDO_KEY")
     if not url or not key:
         facts = running_cell()
+        if url not in (None, facts["url"]):
+            raise NoCell(f"no key for {url}: give --key, or set RAPIDO_KEY")
         url = url or facts["url"]
         key = key or facts["operator_key" if operator else "client_key"]
     return CellClient(str(url), str(key))

@@ -56,6 +56,9 @@ def test_the_key_of_the_cell_up_here_is_not_sent_elsewhere(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell_up(folder)
+    with pytest.raises(NoCell, match="RAPIDO_KEY"):
+        connect("https://rapido.example", None)
+
     monkeypatch.setenv("RAPIDO_KEY", "rk_exported")
 
     assert key_used("https://rapido.example", operator=True) == "rk_exported"

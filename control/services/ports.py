@@ -32,6 +32,12 @@ class Placing:
     correlation_id: str | None
     execution: str
     """Name of the execution that sets it up: the session's id, unless it was started by hand."""
+    wait: bool = False
+    """Wait in the queue when every slot is taken."""
+    weight: float = 1.0
+    """Turns of this tenant in the queue for one of another's with weight 1."""
+    most_sessions: int = 0
+    """Open sessions this tenant may have at once; 0 is no limit."""
 
 
 @dataclass(frozen=True)
@@ -42,26 +48,78 @@ class Caller:
     role: Literal["client", "operator"]
 
 
+Outcome = Literal[
+    "placed", "existing", "queued", "full", "quota", "conflict", "exhausted", "finished", "unknown",
+    "unknown-avatar",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Placed:
+    """``handed``: sessions that got a slot from the queue in this very step, to be driven."""
+
+    outcome: Outcome
+    session_id: str
+    handed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """``changed``: this call ended it; ``handed`` as in Placed."""
+
+    changed: bool
+    handed: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Pulse:
-    """A heartbeat's answer from the store."""
+    """A heartbeat's answer: leases (session, generation) to be left; ``handed`` as in Placed."""
 
     desired_state: str
     revoked: tuple[tuple[str, int], ...]
+    handed: tuple[str, ...] = ()
 
 
-Outcome = Literal[
-    "placed", "existing", "full", "conflict", "exhausted", "finished", "unknown", "unknown-avatar"
-]
+@dataclass(frozen=True)
+class Reaped:
+    """``undriven``: sessions starting for too long; ``handed`` as in Placed."""
+
+    undriven: tuple[str, ...]
+    handed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Line:
+    """One tenant's queue: its next turn in virtual time, its weight, how many wait."""
+
+    tenant: str
+    turn: float
+    weight: float
+    length: int
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A queued session: how many of its tenant are before it, all lines, the smoothed interval
+    between slots handed over (None before the second)."""
+
+    tenant: str
+    rank: int
+    lines: tuple[Line, ...]
+    pace_ms: float | None
 
 
 class Store(Protocol):
-    """Slots, leases and sessions. Raises StoreAway when it does not answer."""
+    """Slots, leases and sessions; docs/store.md says what each call does to the state.
 
-    def place(self, ask: Placing) -> tuple[Outcome, str]: ...
-    def place_again(self, session_id: str, generation: int) -> Outcome: ...
-    def activate(self, session_id: str, generation: int) -> bool: ...
-    def finish(self, session_id: str, generation: int, status: str, reason: str) -> bool: ...
+    Raises StoreAway when it does not answer.
+    """
+
+    def place(self, ask: Placing) -> Placed: ...
+    def place_again(self, session_id: str, generation: int) -> Placed: ...
+    def confirm(self, session_id: str, generation: int) -> bool: ...
+    def finish(self, session_id: str, generation: int, status: str, reason: str) -> Ended: ...
+    def waiting(self, session_id: str) -> Waiting | None: ...
     def session(self, session_id: str) -> Session | None: ...
     def page(
         self, tenant: str | None, before: int | None, limit: int
@@ -75,7 +133,8 @@ class Store(Protocol):
     def drain(self, worker_id: str) -> bool: ...
     def workers(self) -> list[dict[str, Any]]: ...
     def counts(self) -> dict[str, int]: ...
-    def reap(self, undriven_after_s: float) -> list[str]: ...
+    def reap(self, undriven_after_s: float) -> Reaped: ...
+    def repairs(self) -> dict[str, int]: ...
     def outbox(self, limit: int) -> list[str]: ...
     def sent(self, entries: Sequence[str]) -> None: ...
     def key(self, digest: str) -> dict[str, Any] | None: ...

@@ -9,7 +9,7 @@ DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
 LOCK := $(UV) pip compile -q pyproject.toml --no-header --no-annotate --no-emit-index-url --python-version 3.11
 ARGS ?=
-LIVEKIT := $(HOME)/.cache/rapido/bin/livekit-server-v1.13.5/server
+LIVEKIT := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rapido/bin/livekit-server-v1.13.5/server
 
 .PHONY: help demo up test check bench lock clean
 .DEFAULT_GOAL := help

@@ -17,8 +17,8 @@ from tests.integration.worker_room import (
     LOUD,
     SECRET,
     Guest,
-    livekit_server,
     make_studio,
+    running_livekit,
     start_stream,
     tone,
 )
@@ -28,7 +28,7 @@ BRIGHT, DARK = 190, 60
 
 @pytest.fixture(scope="module")
 def livekit_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with livekit_server(tmp_path_factory.mktemp("livekit") / "server.log") as url:
+    with running_livekit(tmp_path_factory.mktemp("livekit") / "server.log") as url:
         yield url
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shutil
 import socket
 import subprocess
 import time
@@ -28,27 +26,13 @@ from gpu_node.engine import MouthJob
 from gpu_node.inference import Inference
 from gpu_node.metrics import Metrics
 from gpu_node.session import Limits, Studio
+from ops.cell.livekit_binary import livekit_server
 
 KEY, SECRET = "APItestkey", "a-secret-of-thirty-two-characters-or-more"
 SIZE, BOX = 256, (64, 96, 128, 128)
 AVATAR_IDENTITY = "avatar"
 RATE_HZ = 24_000
 LOUD = 0.1
-
-
-def server_binary() -> str:
-    """The LiveKit server; the test fails with the remedy where there is none."""
-    named = os.environ.get("RAPIDO_LIVEKIT_SERVER") or shutil.which("livekit-server")
-    if named:
-        return named
-    cached = sorted((Path.home() / ".cache/rapido/bin").glob("livekit-server-*/server"))
-    if not cached:
-        pytest.fail(
-            "no LiveKit server: put livekit-server on the PATH, or name one in "
-            "RAPIDO_LIVEKIT_SERVER, or build it with: "
-            "go install github.com/livekit/livekit-server/cmd/server@v1.13.5"
-        )
-    return str(cached[-1])
 
 
 def _free_ports(count: int) -> list[int]:
@@ -62,7 +46,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def livekit_server(log: Path) -> Iterator[str]:
+def running_livekit(log: Path) -> Iterator[str]:
     """The server's address, once it answers."""
     port, udp_port, tcp_port = _free_ports(3)
     config = {
@@ -79,7 +63,7 @@ def livekit_server(log: Path) -> Iterator[str]:
     }
     with log.open("wb") as out:
         server = subprocess.Popen(
-            [server_binary(), "--config-body", json.dumps(config)], stdout=out, stderr=out
+            [str(livekit_server()), "--config-body", json.dumps(config)], stdout=out, stderr=out
         )
     try:
         _until_it_answers(f"http://127.0.0.1:{port}", server, log)

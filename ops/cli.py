@@ -195,21 +195,45 @@ def session_list(
 
 
 @session.command("why")
-def session_why(session_id: str, url: Url = None, key: Key = None, as_json: Json = False) -> None:
+def session_why(
+    session_id: str,
+    replay: Annotated[
+        bool, typer.Option(help="Choose again from what was kept; exit 1 if it differs.")
+    ] = False,
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
     """Which workers were considered for a session, and what each scored."""
-    from ops.client import connect
+    from ops.client import connect, replayed
 
     with connect(url, key) as client:
         why = client.call("GET", f"/api/v1/sessions/{session_id}/why")
+    again = replayed(why) if replay else None
     if as_json:
-        _print(why, True)
-        return
-    table = Table("worker", "distance", "load", "performance", "capacity", "score", "")
+        _print({**why, "replayed": again} if replay else why, True)
+    else:
+        _show_why(why)
+    if replay and not as_json:
+        verdict = "agrees" if again == why["chosen"] else f"would choose {again}"
+        console.print(f"chosen again from what was kept: {verdict}", highlight=False)
+    if replay and again != why["chosen"]:
+        raise typer.Exit(1)
+
+
+def _show_why(why: dict[str, Any]) -> None:
+    table = Table("worker", "used", "starts", *why["weights"], "score", "")
     for one in why["candidates"]:
         numbers = [f"{v:.2f}" for v in (*one["terms"].values(), one["score"])]
-        chosen = "chosen" if one["worker_id"] == why["chosen"] else ""
-        table.add_row(one["worker_id"], *numbers, chosen)
+        notes = ["chosen"] if one["worker_id"] == why["chosen"] else []
+        notes += ["holds the avatar"] if one["holds_avatar"] else []
+        used = f"{one['used']} of {one['slots']}"
+        table.add_row(one["worker_id"], used, str(one["starts"]), *numbers, ", ".join(notes))
     console.print(table)
+    weights = ", ".join(f"{name} {weight:g}" for name, weight in why["weights"].items())
+    console.print(f"weights: {weights}; at {why['store_time']}", highlight=False)
+    if why["excluded"]:
+        console.print(f"left out, for they had failed: {', '.join(why['excluded'])}")
 
 
 @session.command("end")

@@ -74,6 +74,25 @@ def _operator_key_of(url: str) -> str | None:
     return str(facts["operator_key"]) if facts["url"] == url.rstrip("/") else None
 
 
+def replayed(why: dict[str, Any]) -> str | None:
+    """The worker that the domain's own rules choose from what ``GET …/why`` kept."""
+    from control.domain.placement import choose, terms
+
+    chosen = choose(
+        terms(
+            one["worker_id"],
+            one["terms"]["distance"],
+            one["slots"],
+            one["used"],
+            one["lateness_ms"],
+            one["holds_avatar"],
+            one["starts"],
+        )
+        for one in why["candidates"]
+    )
+    return None if chosen is None else chosen.worker_id
+
+
 class CellClient:
     """Every call raises CallError with the cell's own words."""
 

@@ -14,7 +14,10 @@ _COLUMNS = (
     "created_ms", "live_ms", "ended_ms", "reason", "seq",
 )  # fmt: skip
 _FIND_KEY = """
-select tenant, role, extract(epoch from expires_at - now())::float8 from api_keys
+select tenant, role, extract(epoch from expires_at - now())::float8 as left_s,
+       coalesce(most_sessions, 0) as most_sessions, coalesce(requests_per_s, 0) as requests_per_s,
+       coalesce(weight, 1)::float8 as weight
+from api_keys left join tenants using (tenant)
 where digest = %s and withdrawn_at is null and (expires_at is null or expires_at > now())
 """
 _ADD_KEY = "insert into api_keys (digest, tenant, role) values (%s, %s, %s)"
@@ -45,8 +48,10 @@ class PostgresRecords:
 
     def key(self, digest: str) -> dict[str, Any] | None:
         with self._connection() as connection:
-            found = connection.execute(_FIND_KEY, (digest,)).fetchone()
-        return dict(zip(("tenant", "role", "left_s"), found, strict=True)) if found else None
+            cursor = connection.execute(_FIND_KEY, (digest,))
+            found = cursor.fetchone()
+            names = [column.name for column in cursor.description]
+        return dict(zip(names, found, strict=True)) if found else None
 
     def ping(self) -> None:
         with self._connection() as connection:

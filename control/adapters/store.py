@@ -15,30 +15,65 @@ import valkey
 from valkey.backoff import ExponentialBackoff
 from valkey.retry import Retry
 
-from control.domain import leases, placement
+from control.domain import leases
+from control.domain.queueing import Line
 from control.domain.session import Session
-from control.services.ports import Outcome, Placing, Pulse, StoreAway
+from control.services.ports import (
+    Ended,
+    Placed,
+    Placing,
+    Pulse,
+    Reaped,
+    StoreAway,
+    Waiting,
+)
 
 _LUA = Path(__file__).parent / "lua"
 _PROBE_CACHE_S = 5.0
 _KEY_CACHE_S = 3600
+_GIVEN = (
+    "lesson_id", "room", "livekit_url", "livekit_region", "learner_identity", "learner_name",
+    "agent_identity", "correlation_id", "execution",
+)  # fmt: skip
+_RECORDED = (
+    "tenant", "lesson_id", "avatar", "status", "region", "worker_id", "generation", "created_ms",
+    "live_ms", "ended_ms", "reason",
+)  # fmt: skip
 _NO_KEY_CACHE_S = 30
 
 
+_STORE_CLOCK = """
+local TIME = redis.call('TIME')
+local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000)
+"""
+_GIVEN_CLOCK = "local NOW = tonumber(ARGV[#ARGV])\n"
+
+
 @cache
-def _source(name: str) -> tuple[str, str]:
-    text = (_LUA / "common.lua").read_text() + "\n" + (_LUA / f"{name}.lua").read_text()
+def _source(name: str, clocked: bool) -> tuple[str, str]:
+    parts = [(_LUA / f"{part}.lua").read_text() for part in ("common", name)]
+    text = "\n".join([_GIVEN_CLOCK if clocked else _STORE_CLOCK, *parts])
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def _digest(*parts: str) -> str:
+def digest(*parts: str) -> str:
+    """Names that clients choose become keys of one length."""
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:32]
 
 
-class ValkeyStore:
-    """Slots, leases and sessions of one cell; see lua/common.lua for the keys."""
+def _around(names: str) -> str:
+    return f",{names}," if names else ","
 
-    def __init__(self, url: str, cell: str, region: str) -> None:
+
+class ValkeyStore:
+    """Slots, leases and sessions of one cell; docs/store.md is the contract.
+
+    ``clock`` gives Unix ms instead of the store's own time, for tests of what time does.
+    """
+
+    def __init__(
+        self, url: str, cell: str, region: str, clock: Callable[[], int] | None = None
+    ) -> None:
         self._valkey = valkey.Valkey.from_url(
             url,
             decode_responses=True,
@@ -49,54 +84,49 @@ class ValkeyStore:
         )
         self._prefix = f"{{{cell}}}:"
         self._region = region
+        self._clock = clock
         self._failed: tuple[float, frozenset[str]] = (-1e9, frozenset())
 
-    def place(self, ask: Placing) -> tuple[Outcome, str]:
-        tenant = ask.tenant
-        fields = {
-            name: value
-            for name in (
-                "room", "livekit_url", "livekit_region", "learner_identity", "learner_name",
-                "own_room_token", "agent_identity", "correlation_id", "execution",
-            )
-            if (value := getattr(ask, name)) is not None
-        }  # fmt: skip
-        body: dict[str, Any] = {
-            "session_id": ask.session_id,
-            "tenant": tenant,
-            "lesson_id": ask.lesson_id,
-            "avatar": ask.avatar,
-            "region": self._region,
-            "distance": ask.distance,
-            "fields": fields,
-            "fingerprint": ask.fingerprint,
-            "lesson_key": f"{self._prefix}lesson:{_digest(tenant, ask.lesson_id)}",
-            "margin": placement.AVATAR_MARGIN,
-            "unconfirmed_ttl_ms": int(leases.UNCONFIRMED_TTL_S * 1000),
-            "session_ttl_ms": int(leases.SESSION_TTL_S * 1000),
-        }
-        if ask.idempotency_key is not None:
-            body["idempotency_key"] = f"{self._prefix}idem:{_digest(tenant, ask.idempotency_key)}"
-        outcome, session_id = self._run("place", json.dumps(body))
-        return outcome, session_id
+    def place(self, ask: Placing) -> Placed:
+        given = {name: value for name in _GIVEN if (value := getattr(ask, name)) is not None}
+        idempotency = ask.idempotency_key
+        outcome, session_id, handed = self._run(
+            "place",
+            ask.session_id,
+            ask.tenant,
+            digest(ask.tenant, ask.lesson_id),
+            ask.avatar,
+            repr(ask.distance),
+            int(leases.SESSION_TTL_S * 1000),
+            digest(ask.tenant, idempotency) if idempotency is not None else "",
+            ask.fingerprint,
+            int(ask.wait),
+            repr(ask.weight),
+            ask.most_sessions,
+            json.dumps({"region": self._region, **given}, separators=(",", ":")),
+            ask.own_room_token or "",
+        )
+        return Placed(outcome, session_id, tuple(handed))
 
-    def place_again(self, session_id: str, generation: int) -> Outcome:
-        outcome: Outcome = self._run(
-            "place_again",
-            session_id,
-            generation,
-            leases.MAX_PLACEMENTS,
-            int(leases.UNCONFIRMED_TTL_S * 1000),
-            placement.AVATAR_MARGIN,
-        )[0]
-        return outcome
+    def place_again(self, session_id: str, generation: int) -> Placed:
+        outcome, handed = self._run("place_again", session_id, generation, leases.MAX_PLACEMENTS)
+        return Placed(outcome, session_id, tuple(handed))
 
-    def activate(self, session_id: str, generation: int) -> bool:
-        ttl_ms = int(leases.LIVE_TTL_S * 1000)
-        return bool(self._run("activate", session_id, generation, ttl_ms))
+    def confirm(self, session_id: str, generation: int) -> bool:
+        return bool(self._run("confirm", session_id, generation))
 
-    def finish(self, session_id: str, generation: int, status: str, reason: str) -> bool:
-        return bool(self._run("finish", session_id, generation, status, reason))
+    def finish(self, session_id: str, generation: int, status: str, reason: str) -> Ended:
+        changed, handed = self._run("finish", session_id, generation, status, reason)
+        return Ended(bool(changed), tuple(handed))
+
+    def waiting(self, session_id: str) -> Waiting | None:
+        answer = self._run("waiting", session_id)
+        if not answer:
+            return None
+        tenant, rank, pace, *lines = answer
+        each = zip(lines[::4], lines[1::4], lines[2::4], lines[3::4], strict=True)
+        queues = tuple(Line(t, float(turn), float(w), int(n)) for t, turn, w, n in each)
+        return Waiting(tenant, int(rank), queues, float(pace) if pace else None)
 
     def session(self, session_id: str) -> Session | None:
         fields = self._call("hgetall", f"{self._prefix}s:{session_id}")
@@ -135,17 +165,36 @@ class ValkeyStore:
         self._call("hset", f"{self._prefix}s:{session_id}", "task_token", token)
 
     def register(self, worker_id: str, facts: dict[str, Any]) -> int:
-        return int(self._run("register", worker_id, json.dumps(facts)))
+        hardware = json.dumps(facts["hardware"], sort_keys=True)
+        own = {name: facts[name] for name in ("region", "zone", "version")}
+        kind = digest(hardware)[:8]
+        return int(
+            self._run(
+                "register",
+                worker_id,
+                json.dumps({**own, "hw": kind}, separators=(",", ":")),
+                kind,
+                hardware,
+                _around(facts["avatars"]),
+                facts["url"],
+            )
+        )
 
     def heartbeat(self, worker_id: str, registration: int, heard: dict[str, Any]) -> Pulse | None:
-        ttl_ms = int(leases.LIVE_TTL_S * 1000)
-        state, desired, revoked = self._run(
-            "heartbeat", worker_id, registration, json.dumps(heard), ttl_ms
+        state, desired, revoked, handed = self._run(
+            "heartbeat",
+            worker_id,
+            registration,
+            heard["state"],
+            heard["slots"],
+            _around(heard["avatars"]),
+            heard["late"],
+            json.dumps(heard["running"]),
         )
         if state == "stale":
             return None
         lost = json.loads(revoked) or []
-        return Pulse(desired, tuple((one[0], int(one[1])) for one in lost))
+        return Pulse(desired, tuple((one[0], int(one[1])) for one in lost), tuple(handed))
 
     def deregister(self, worker_id: str, registration: int) -> bool:
         return bool(self._run("deregister", worker_id, registration))
@@ -154,19 +203,22 @@ class ValkeyStore:
         return bool(self._run("drain", worker_id))
 
     def workers(self) -> list[dict[str, Any]]:
-        """Each as registered, with ``used``, ``desired`` and ``alive``; by name."""
+        """Each as registered and heard last, with ``used``, ``desired`` and ``alive``; by name."""
         pipe = self._valkey.pipeline(transaction=False)
-        for name in ("w", "used", "desired"):
+        for name in ("w", "facts", "hw", "url", "av", "used", "desired"):
             pipe.hgetall(self._prefix + name)
-        pipe.zrange(self._prefix + "hb", 0, -1)
-        known, used, desired, heard = self._guard(pipe.execute)
+        pipe.zrange(self._prefix + "hb", 0, -1, withscores=True)
+        known, facts, kinds, urls, avatars, used, desired, heard = self._guard(pipe.execute)
+        seen = dict(heard)
         return [
-            {
-                **json.loads(raw),
-                "worker_id": name,
+            _worker(name, raw, json.loads(facts[name]), kinds)
+            | {
+                "url": urls[name],
+                "avatars": avatars[name].strip(","),
                 "used": int(used.get(name, 0)),
                 "desired": desired.get(name),
-                "alive": name in heard,
+                "alive": name in seen,
+                "seen": int(seen.get(name, 0)),
             }
             for name, raw in sorted(known.items())
         ]
@@ -177,16 +229,28 @@ class ValkeyStore:
         statuses = self._of_each(ids, lambda pipe, key: pipe.hget(key, "status"))
         return dict(Counter(status for status in statuses if status))
 
-    def reap(self, undriven_after_s: float) -> list[str]:
-        """Drops what ran out; returns the sessions that have been starting for that long."""
-        return cast(list[str], self._run("reap", 50, int(undriven_after_s * 1000)))
+    def repairs(self) -> dict[str, int]:
+        """Counts by kind of what reconciliation put right."""
+        return {k: int(n) for k, n in self._call("hgetall", self._prefix + "repairs").items()}
+
+    def reap(self, undriven_after_s: float) -> Reaped:
+        undriven, handed = self._run("reap", int(undriven_after_s * 1000))
+        return Reaped(tuple(undriven), tuple(handed))
 
     def outbox(self, limit: int) -> list[str]:
-        return cast(list[str], self._call("zrange", self._prefix + "outbox", 0, limit - 1))
+        """Snapshots of sessions that changed and are not sent, as JSON with session_id and seq."""
+        found = self._call("zrange", self._prefix + "outbox", 0, limit - 1, withscores=True)
+        read = self._of_each([sid for sid, _ in found], lambda pipe, key: pipe.hgetall(key))
+        rows = []
+        for (sid, seq), fields in zip(found, read, strict=True):
+            known = {**json.loads(fields.get("given", "{}")), **fields}
+            rows.append({"session_id": sid, "seq": int(seq)} | {n: known.get(n) for n in _RECORDED})
+        return [json.dumps(row) for row in rows]
 
     def sent(self, entries: Sequence[str]) -> None:
-        if entries:
-            self._call("zrem", self._prefix + "outbox", *entries)
+        rows = [json.loads(entry) for entry in entries]
+        if rows:
+            self._run("sent", *(part for row in rows for part in (row["session_id"], row["seq"])))
 
     def key(self, digest: str) -> dict[str, Any] | None:
         raw = self._call("get", f"{self._prefix}key:{digest}")
@@ -197,6 +261,10 @@ class ValkeyStore:
         left_s = facts.get("left_s") or _KEY_CACHE_S
         ttl_ms = int(1000 * min(_KEY_CACHE_S, left_s)) if facts else _NO_KEY_CACHE_S * 1000
         self._call("set", f"{self._prefix}key:{digest}", json.dumps(facts), px=max(1, ttl_ms))
+
+    def spend(self, tenant: str, most_a_second: int) -> float:
+        """0 when one more request of this second is allowed, else seconds until one is."""
+        return int(self._run("spend", tenant, most_a_second)) / 1000
 
     def failed_livekit(self) -> frozenset[str]:
         """Regions whose last probe failed; read at most every five seconds."""
@@ -214,7 +282,9 @@ class ValkeyStore:
         self._call("ping")
 
     def _run(self, name: str, *args: Any) -> Any:
-        text, sha = _source(name)
+        text, sha = _source(name, self._clock is not None)
+        if self._clock is not None:
+            args = (*args, self._clock())
 
         def run() -> Any:
             try:
@@ -235,14 +305,29 @@ class ValkeyStore:
             raise StoreAway(str(type(error).__name__)) from error
 
 
+def _worker(name: str, raw: str, facts: dict[str, Any], kinds: dict[str, str]) -> dict[str, Any]:
+    slots, late, registration, state = raw.split("|")
+    kind = json.loads(kinds[facts.pop("hw")])
+    return {
+        "worker_id": name,
+        **facts,
+        "hardware": kind,
+        "slots": int(slots),
+        "late": float(late),
+        "reg": int(registration),
+        "state": state,
+    }
+
+
 def _session(session_id: str, fields: dict[str, str]) -> Session:
+    given = json.loads(fields["given"])
     return Session(
         session_id=session_id,
         tenant=fields["tenant"],
-        lesson_id=fields["lesson_id"],
+        lesson_id=given.get("lesson_id", ""),
         avatar=fields["avatar"],
         status=fields["status"],
-        region=fields["region"],
+        region=given.get("region", ""),
         worker_id=fields.get("worker_id"),
         worker_url=fields.get("worker_url", ""),
         worker_registration=int(fields.get("worker_registration", 0)),
@@ -252,15 +337,40 @@ def _session(session_id: str, fields: dict[str, str]) -> Session:
         expires_ms=int(fields["expires_ms"]),
         ended_ms=int(fields["ended_ms"]) if "ended_ms" in fields else None,
         reason=fields.get("reason"),
-        room=fields.get("room"),
-        livekit_url=fields.get("livekit_url", ""),
-        livekit_region=fields.get("livekit_region"),
-        learner_identity=fields.get("learner_identity", "learner"),
-        learner_name=fields.get("learner_name"),
+        room=given.get("room"),
+        livekit_url=given.get("livekit_url", ""),
+        livekit_region=given.get("livekit_region"),
+        learner_identity=given.get("learner_identity", "learner"),
+        learner_name=given.get("learner_name"),
         own_room_token=fields.get("own_room_token"),
-        agent_identity=fields.get("agent_identity"),
-        correlation_id=fields.get("correlation_id"),
-        execution=fields.get("execution", session_id),
+        agent_identity=given.get("agent_identity"),
+        correlation_id=given.get("correlation_id"),
+        execution=given.get("execution", session_id),
         task_token=fields.get("task_token"),
-        why=json.loads(fields.get("why", "{}")),
+        why=_why(fields) if fields.get("heads") else {},
     )
+
+
+def _why(fields: dict[str, str]) -> dict[str, Any]:
+    """What the last choice saw, in the numbers the store had."""
+    return {
+        "chosen": fields["worker_id"],
+        "generation": int(fields["generation"]),
+        "store_ms": int(fields["store_ms"]),
+        "distance": float(fields["distance"]),
+        "excluded": fields["left_out"].split(),
+        "candidates": [_head(one) for one in fields["heads"].split(" ")],
+    }
+
+
+def _head(text: str) -> dict[str, Any]:
+    worker_id, known, used, starts, holds = text.split(":")
+    slots, late, _, _ = known.split("|")
+    return {
+        "worker_id": worker_id,
+        "slots": int(slots),
+        "used": int(used),
+        "late": float(late),
+        "starts": int(starts),
+        "holds_avatar": holds == "1",
+    }

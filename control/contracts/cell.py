@@ -59,3 +59,8 @@ class Fleet(Message):
     free: int
     sessions: dict[str, int]
     """Count of sessions by status."""
+    leaked: int
+    """Slots still counted on workers that are gone: 0 but for moments."""
+    repairs: dict[str, int]
+    """What reconciliation put right: leases ``revoked`` that a worker ran without, runs ``adopted``
+    that the store had forgotten, leases ``unrun`` by their worker."""

@@ -126,13 +126,16 @@ class Terms(Message):
 
 
 class Candidate(Message):
-    """One worker that was considered, with what it scored."""
+    """One worker that was considered: what the store knew of it, and what that scored."""
 
     worker_id: str
-    region: str
+    slots: int
+    used: int
+    lateness_ms: float
+    starts: int
+    holds_avatar: bool
     terms: Terms
     score: float
-    holds_avatar: bool
 
 
 class Why(Message):
@@ -143,7 +146,18 @@ class Why(Message):
     generation: int | None
     weights: Terms
     avatar_margin: float
+    start_cap: int
     candidates: tuple[Candidate, ...]
     excluded: tuple[str, ...] = ()
     store_time: Utc
     note: str = ""
+
+
+class Ticket(Message):
+    """A place in the queue. Asking for it keeps it: it is lost when nobody asks for 30 seconds."""
+
+    ticket: SessionId
+    position: Annotated[int, Field(ge=1)]
+    estimated_wait_s: float | None
+    """From the observed rate at which slots become free; null until one did."""
+    status_url: str

@@ -6,12 +6,15 @@ RapidoError
 ├── Forbidden               403
 ├── NotFound                404
 ├── Conflict                409: stale registration or generation, a key used for something else
+├── TooManyRequests         429, Retry-After
+├── Quota                   429: the tenant has as many sessions as it may
 ├── NoCapacity              503, Retry-After
 └── Unavailable             503: a part the cell needs is away
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 
@@ -79,6 +82,28 @@ def not_found(what: str, name: str) -> RapidoError:
 def conflict(slug: str, title: str, detail: str) -> RapidoError:
     """The state of things does not allow it."""
     return RapidoError(detail, slug, title, 409)
+
+
+def too_many_requests(limit: int, wait_s: float) -> RapidoError:
+    """The tenant's requests of this second are used up."""
+    return RapidoError(
+        f"Your tenant may send {limit} requests a second; wait for Retry-After, and spread them.",
+        "too-many-requests",
+        "Too many requests",
+        429,
+        math.ceil(wait_s),
+    )
+
+
+def quota(most: int) -> RapidoError:
+    """The tenant has as many open sessions as it may."""
+    return RapidoError(
+        f"Your tenant may have {most} sessions at once; end one, or ask your operator for more.",
+        "quota",
+        "The quota is used up",
+        429,
+        30,
+    )
 
 
 def no_capacity(detail: str, retry_after_s: int) -> RapidoError:

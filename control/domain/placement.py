@@ -1,4 +1,4 @@
-"""The score of a worker for a session; place.lua computes the very same numbers.
+"""The score of a worker for a session; common.lua computes the very same numbers.
 
 score = 0.4 distance + 0.3 load + 0.2 performance + 0.1 capacity, each term 0..1, higher better.
 Everything but the distance is a property of the worker alone and is kept ready in the store.
@@ -21,9 +21,14 @@ HEADS = 8
 """How many of the best free workers are looked at."""
 
 
+START_CAP = 4
+"""Leases not confirmed yet that a worker may have before others are preferred: a start costs time,
+and many at once make every first frame late."""
+
+
 @dataclass(frozen=True)
 class Scored:
-    """One candidate with its four terms."""
+    """One candidate with its four terms; ``starts`` are its unconfirmed leases."""
 
     worker_id: str
     distance: float
@@ -31,16 +36,18 @@ class Scored:
     performance: float
     capacity: float
     holds_avatar: bool
+    starts: int = 0
 
     @property
     def score(self) -> float:
         """The weighted sum, 0..1."""
-        return (
-            DISTANCE * self.distance
-            + LOAD * self.load
-            + PERFORMANCE * self.performance
-            + CAPACITY * self.capacity
-        )
+        return DISTANCE * self.distance + self.base
+
+    @property
+    def base(self) -> float:
+        """The score without geography, 0..0.6, to six digits as the store keeps it."""
+        whole = LOAD * self.load + PERFORMANCE * self.performance + CAPACITY * self.capacity
+        return round(whole, 6)
 
 
 def distance_term(region_at: Point, learner: Point | None, measured_rtt_ms: float | None) -> float:
@@ -53,7 +60,13 @@ def distance_term(region_at: Point, learner: Point | None, measured_rtt_ms: floa
 
 
 def terms(
-    worker_id: str, distance: float, slots: int, used: int, lateness_ms: float, holds_avatar: bool
+    worker_id: str,
+    distance: float,
+    slots: int,
+    used: int,
+    lateness_ms: float,
+    holds_avatar: bool,
+    starts: int = 0,
 ) -> Scored:
     """The terms of one worker; ``lateness_ms`` is its smoothed p95 frame lateness."""
     return Scored(
@@ -63,13 +76,19 @@ def terms(
         1.0 - min(1.0, lateness_ms / FRAME_MS),
         min(1.0, (slots - used) / PLENTY_FREE),
         holds_avatar,
+        starts,
     )
 
 
 def choose(candidates: Iterable[Scored]) -> Scored | None:
-    """The best score; a holder of the avatar within the margin goes first. None of none."""
-    heads = sorted(candidates, key=lambda one: (-one.score, one.worker_id))
+    """The best score of one cell's workers; a holder of the avatar within the margin goes first.
+
+    Workers under the cap of starts go before all others; equal scores: the greater name, as the
+    store sorts. None of none.
+    """
+    heads = sorted(candidates, key=lambda one: (one.base, one.worker_id), reverse=True)
+    heads = [one for one in heads if one.starts < START_CAP] or heads
     if not heads:
         return None
-    near = [one for one in heads if one.score >= heads[0].score - AVATAR_MARGIN]
+    near = [one for one in heads if one.base >= heads[0].base - AVATAR_MARGIN]
     return next((one for one in near if one.holds_avatar), heads[0])

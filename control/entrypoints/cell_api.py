@@ -84,6 +84,8 @@ def show_fleet(call: Call) -> Answer:
         used=used,
         free=max(0, slots - used),
         sessions=call.cell.store.counts(),
+        leaked=sum(one["used"] for one in known if not one["alive"]),
+        repairs=call.cell.store.repairs(),
     )
     return Answer(200, sums)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Literal
 
@@ -72,6 +72,7 @@ class Answer:
 
     status: int
     body: BaseModel | Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 ROUTES: list[Route] = []
@@ -233,7 +234,7 @@ def _query(request: Request, known: Mapping[str, str]) -> dict[str, str]:
 
 
 def _answer(answer: Answer) -> Response:
-    headers: dict[str, Any] = {}
+    headers: dict[str, Any] = dict(answer.headers)
     if answer.body is None:
         return Response("", headers, answer.status)
     headers["Content-Type"] = "application/json"

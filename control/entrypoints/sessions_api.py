@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from chalice.app import Blueprint
 
@@ -14,12 +15,13 @@ from control.contracts.session import (
     SessionView,
     Status,
     Terms,
+    Ticket,
     TokenGrant,
     TokenRequest,
     Why,
 )
 from control.domain import leases, placement
-from control.domain.errors import Fault, invalid
+from control.domain.errors import Fault, invalid, not_found
 from control.domain.geography import Point
 from control.domain.session import Session
 from control.entrypoints.http import Answer, Call, endpoint
@@ -63,7 +65,7 @@ def _viewer(call: Call) -> Point | None:
 
 @endpoint(
     blueprint, "POST", "/api/v1/sessions", auth="client", body=CreateSession,
-    answers={200: SessionView, 201: SessionView},
+    answers={200: SessionView, 201: SessionView, 202: Ticket},
 )  # fmt: skip
 def create_session(call: Call) -> Answer:
     """Start a lesson's avatar, or find the one this lesson already has."""
@@ -73,9 +75,41 @@ def create_session(call: Call) -> Answer:
     session, new = sessions.create(
         call.cell, call.client, call.body, key, _viewer(call), call.correlation_id
     )
+    if session.status == Status.QUEUED and (standing := sessions.queued(call.cell, session)):
+        metrics.add_metric("SessionsQueued", "Count", int(new))
+        return Answer(202, _ticket(session, *standing))
     metrics.add_metric("SessionsPlaced" if new else "SessionsFound", "Count", 1)
     view = _view(session, sessions.learner_token(call.cell, session) if session.is_open else None)
     return Answer(201 if new else 200, view)
+
+
+def _ticket(session: Session, place: int, wait_s: float | None) -> Ticket:
+    return Ticket(
+        ticket=session.session_id,
+        position=place,
+        estimated_wait_s=None if wait_s is None else round(wait_s, 1),
+        status_url=f"/api/v1/queue/{session.session_id}",
+    )
+
+
+@endpoint(
+    blueprint, "GET", "/api/v1/queue/{ticket}", auth="client", answers={200: Ticket, 303: None}
+)
+def show_ticket(call: Call, ticket: str) -> Answer:
+    """One's place in the queue; 303 to the session once it has left the queue."""
+    session = sessions.own(call.cell, call.client, ticket)
+    standing = sessions.queued(call.cell, session)
+    if standing is None:
+        return Answer(303, headers={"Location": f"/api/v1/sessions/{session.session_id}"})
+    return Answer(200, _ticket(session, *standing))
+
+
+@endpoint(blueprint, "DELETE", "/api/v1/queue/{ticket}", auth="client", answers={204: None})
+def leave_queue(call: Call, ticket: str) -> Answer:
+    """Leave the queue; a session that was given a slot meanwhile is ended. Again is the same."""
+    session = sessions.own(call.cell, call.client, ticket)
+    sessions.end(call.cell, session.session_id, "Its client left the queue.")
+    return Answer(204)
 
 
 @endpoint(
@@ -132,21 +166,8 @@ def explain_session(call: Call, session_id: str) -> Answer:
     """Which workers were considered, what each scored, and which was chosen."""
     session = sessions.own(call.cell, call.client, session_id)
     why = session.why
-    candidates = tuple(
-        Candidate(
-            worker_id=one["worker_id"],
-            region=one["region"],
-            terms=Terms(
-                distance=one["distance"],
-                load=one["load"],
-                performance=one["performance"],
-                capacity=one["capacity"],
-            ),
-            score=one["score"],
-            holds_avatar=one["holds_avatar"],
-        )
-        for one in why["candidates"] or ()
-    )
+    if not why:
+        raise not_found("placement of the queued session", session_id)
     weights = Terms(
         distance=placement.DISTANCE,
         load=placement.LOAD,
@@ -161,9 +182,32 @@ def explain_session(call: Call, session_id: str) -> Answer:
             generation=why["generation"],
             weights=weights,
             avatar_margin=placement.AVATAR_MARGIN,
-            candidates=candidates,
-            excluded=tuple(why.get("excluded") or ()),
-            store_time=_time(int(why["store_ms"])),
+            start_cap=placement.START_CAP,
+            candidates=tuple(_candidate(one, why["distance"]) for one in why["candidates"]),
+            excluded=tuple(why["excluded"]),
+            store_time=_time(why["store_ms"]),
             note=session.reason or "",
         ),
+    )
+
+
+def _candidate(head: dict[str, Any], distance: float) -> Candidate:
+    holds, starts = head["holds_avatar"], head["starts"]
+    scored = placement.terms(
+        head["worker_id"], distance, head["slots"], head["used"], head["late"], holds, starts
+    )
+    return Candidate(
+        worker_id=scored.worker_id,
+        slots=head["slots"],
+        used=head["used"],
+        lateness_ms=head["late"],
+        starts=starts,
+        holds_avatar=holds,
+        terms=Terms(
+            distance=distance,
+            load=scored.load,
+            performance=scored.performance,
+            capacity=scored.capacity,
+        ),
+        score=scored.score,
     )

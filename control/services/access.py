@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from typing import Literal
 
-from control.domain.errors import unauthorized
+from control.domain.errors import too_many_requests, unauthorized
 from control.services.ports import Caller, Cell
 
 _PREFIX = "rk_"
@@ -26,7 +26,7 @@ def create_key(cell: Cell, tenant: str, role: Literal["client", "operator"]) -> 
 
 
 def authenticate(cell: Cell, authorization: str) -> Caller:
-    """The caller of ``Authorization: Bearer KEY``. Raises unauthorized."""
+    """The caller of ``Authorization: Bearer KEY``. Raises unauthorized, too-many-requests."""
     scheme, _, key = authorization.partition(" ")
     if scheme.lower() != "bearer" or not key:
         raise unauthorized("Send the header Authorization: Bearer KEY, with a key of your tenant.")
@@ -39,4 +39,9 @@ def authenticate(cell: Cell, authorization: str) -> Caller:
         cell.store.put_key(hashed, facts)
     if not facts:
         raise unauthorized("The key is unknown, expired or withdrawn; ask your operator for one.")
-    return Caller(facts["tenant"], facts["role"])
+    limit = facts.get("requests_per_s", 0)
+    if limit and (wait_s := cell.store.spend(facts["tenant"], limit)):
+        raise too_many_requests(limit, wait_s)
+    return Caller(
+        facts["tenant"], facts["role"], facts.get("most_sessions", 0), facts.get("weight", 1.0)
+    )

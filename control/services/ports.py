@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from control.domain.geography import Point
+from control.domain.queueing import Line
 from control.domain.rooms import LivekitServer
 from control.domain.session import Session
 
@@ -42,10 +43,12 @@ class Placing:
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose key it was."""
+    """Whose key it was, and what its tenant may have: 0 is no limit."""
 
     tenant: str
     role: Literal["client", "operator"]
+    most_sessions: int = 0
+    weight: float = 1.0
 
 
 Outcome = Literal[
@@ -89,16 +92,6 @@ class Reaped:
 
 
 @dataclass(frozen=True)
-class Line:
-    """One tenant's queue: its next turn in virtual time, its weight, how many wait."""
-
-    tenant: str
-    turn: float
-    weight: float
-    length: int
-
-
-@dataclass(frozen=True)
 class Waiting:
     """A queued session: how many of its tenant are before it, all lines, the smoothed interval
     between slots handed over (None before the second)."""
@@ -139,6 +132,7 @@ class Store(Protocol):
     def sent(self, entries: Sequence[str]) -> None: ...
     def key(self, digest: str) -> dict[str, Any] | None: ...
     def put_key(self, digest: str, facts: dict[str, Any]) -> None: ...
+    def spend(self, tenant: str, most_a_second: int) -> float: ...
     def failed_livekit(self) -> frozenset[str]: ...
     def put_probes(self, ok: dict[str, bool]) -> None: ...
     def ping(self) -> None: ...

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +17,12 @@ from control.domain.errors import (
     invalid,
     no_capacity,
     not_found,
+    quota,
     unavailable,
 )
 from control.domain.geography import Point
 from control.domain.placement import distance_term
+from control.domain.queueing import estimated_wait_s, position
 from control.domain.rooms import nearest_server
 from control.domain.session import (
     Session,
@@ -26,7 +30,7 @@ from control.domain.session import (
     new_session_id,
     session_id_of_execution,
 )
-from control.services.ports import BadSignature, Caller, Cell, Placing, StoreAway
+from control.services.ports import BadSignature, Caller, Cell, Outcome, Placing, StoreAway
 
 RETRY_AFTER_S = 5
 
@@ -40,21 +44,34 @@ def create(
     correlation_id: str | None,
     execution: str | None = None,
 ) -> tuple[Session, bool]:
-    """The lesson's session and whether it is new; its setup is running when this returns.
+    """The lesson's session and whether it is new; it is queued, or its setup is running.
 
     An ``execution`` that was started by hand is that setup, and gives the session its id.
 
     ``location`` is the learner's as the edge guessed it, used where the body names none. Raises
-    RapidoError: no-capacity, idempotency-conflict, unavailable (workflows; the lease is kept and
-    the tick starts the setup).
+    RapidoError: no-capacity, quota, idempotency-conflict, unavailable (workflows; the lease is kept
+    and the tick starts the setup).
     """
     placing = _placing(cell, caller, ask, idempotency_key, location, correlation_id, execution)
-    outcome, found = cell.store.place(placing)
+    placed = cell.store.place(placing)
+    drive_handed(cell, placed.handed)
+    _refuse(placed.outcome, caller)
+    session = cell.store.session(placed.session_id)
+    if session is None:
+        raise StoreAway("the session vanished between two reads")
+    if session.status == "starting" and execution != session.execution:
+        drive(cell, session)
+    return session, placed.outcome in ("placed", "queued")
+
+
+def _refuse(outcome: Outcome, caller: Caller) -> None:
     if outcome == "full":
         raise no_capacity(
             "Every slot of this cell is taken. Ask again when Retry-After has passed.",
             RETRY_AFTER_S,
         )
+    if outcome == "quota":
+        raise quota(caller.most_sessions)
     if outcome == "unknown-avatar":
         remedy = "name one that GET /api/v1/workers lists, or bring the avatar to a worker"
         raise invalid(Fault("avatar", "is none that a worker of this cell has", remedy))
@@ -64,12 +81,6 @@ def create(
             "That Idempotency-Key was used for another request",
             "Send a new Idempotency-Key, or the very body it was first used with.",
         )
-    session = cell.store.session(found)
-    if session is None:
-        raise StoreAway("the session vanished between two reads")
-    if session.status == "starting" and execution != session.execution:
-        drive(cell, session)
-    return session, outcome == "placed"
 
 
 def _placing(
@@ -105,6 +116,9 @@ def _placing(
         agent_identity=None,
         correlation_id=correlation_id,
         execution=execution or new_id,
+        wait=ask.wait,
+        weight=caller.weight,
+        most_sessions=caller.most_sessions,
     )
     if ask.room is not None:
         return replace(
@@ -127,6 +141,32 @@ def drive(cell: Cell, session: Session) -> None:
         "created_ms": session.created_ms,
     }
     cell.workflows.start_setup(session.execution, given)
+
+
+def drive_handed(cell: Cell, handed: Sequence[str]) -> None:
+    """Starts the setups of sessions that got a slot from the queue.
+
+    What fails here is nobody's who asks now: the tick, and the next look at the ticket, try again.
+    """
+    for session_id in handed:
+        session = cell.store.session(session_id)
+        if session is not None:
+            with suppress(RapidoError):
+                drive(cell, session)
+
+
+def queued(cell: Cell, session: Session) -> tuple[int, float | None] | None:
+    """Its place in the queue and the estimated wait in seconds; None once it has left the queue.
+
+    Asking keeps its ticket.
+    """
+    waiting = cell.store.waiting(session.session_id)
+    if waiting is None:
+        if session.status in ("queued", "starting"):
+            drive_handed(cell, [session.session_id])
+        return None
+    place = position(waiting.tenant, waiting.rank, waiting.lines)
+    return place, estimated_wait_s(place, waiting.pace_ms)
 
 
 def own(cell: Cell, caller: Caller, session_id: str) -> Session:
@@ -162,9 +202,14 @@ def end(cell: Cell, session_id: str, reason: str, generation: int = 0) -> None:
     With a ``generation`` only the worker that holds that lease ends it.
     """
     session = cell.store.session(session_id)
-    if session is None or not cell.store.finish(session_id, generation, "ended", reason):
+    if session is None:
         return
-    cell.workers.stop(session)
+    ended = cell.store.finish(session_id, generation, "ended", reason)
+    drive_handed(cell, ended.handed)
+    if not ended.changed:
+        return
+    if session.worker_id is not None:
+        cell.workers.stop(session)
     if session.task_token:
         cell.workflows.refuse(session.task_token, reason)
     if session.room is not None:

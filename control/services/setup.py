@@ -26,7 +26,7 @@ class NoWorker(Exception):
 
 def place(cell: Cell, execution: str, given: dict[str, Any]) -> dict[str, Any]:
     """Placement for an execution that was started by hand, for the tenant ``console``."""
-    ask = CreateSession.model_validate(given)
+    ask = CreateSession.model_validate({**given, "wait": False})
     session, _ = sessions.create(
         cell, Caller(CONSOLE_TENANT, "client"), ask, None, None, None, execution
     )
@@ -75,14 +75,16 @@ def _start_body(cell: Cell, session: Session) -> dict[str, Any]:
 def activate(cell: Cell, session_id: str, generation: int) -> None:
     """Confirms the lease for an hour. Raises LeaseLost, SetupOver."""
     _open(cell, session_id)
-    if not cell.store.activate(session_id, generation):
+    if not cell.store.confirm(session_id, generation):
         raise LeaseLost(f"generation {generation} of {session_id} lost its lease")
 
 
 def place_again(cell: Cell, session_id: str) -> None:
     """Gives the lease back, leaves that worker out, takes another. Raises NoWorker, SetupOver."""
     before = _open(cell, session_id)
-    outcome = cell.store.place_again(session_id, before.generation)
+    placed = cell.store.place_again(session_id, before.generation)
+    outcome = placed.outcome
+    sessions.drive_handed(cell, placed.handed)
     if outcome in ("finished", "unknown"):
         raise SetupOver(f"{session_id} is over")
     cell.workers.stop(before)
@@ -95,5 +97,7 @@ def place_again(cell: Cell, session_id: str) -> None:
 def fail(cell: Cell, session_id: str, reason: str) -> None:
     """The last word on a session that could not start; its room is closed."""
     session = cell.store.session(session_id)
-    if cell.store.finish(session_id, 0, "failed", reason) and session and session.room:
+    ended = cell.store.finish(session_id, 0, "failed", reason)
+    sessions.drive_handed(cell, ended.handed)
+    if ended.changed and session and session.room:
         cell.rooms.close(session.livekit_url, session.room)

@@ -27,13 +27,16 @@ def flush(cell: Cell, most: int = 1000) -> int:
 def tick(cell: Cell) -> dict[str, int]:
     """Reaps, drives sessions that nobody drives, probes LiveKit, flushes."""
     driven = 0
-    for session_id in cell.store.reap(leases.UNDRIVEN_AFTER_S):
+    reaped = cell.store.reap(leases.UNDRIVEN_AFTER_S)
+    sessions.drive_handed(cell, reaped.handed)
+    for session_id in reaped.undriven:
         session = cell.store.session(session_id)
         if session is None or session.status != "starting":
             continue
         if cell.workflows.setup_ended(session.execution):
             reason = "Its setup stopped before the avatar was there."
-            cell.store.finish(session_id, 0, "failed", reason)
+            ended = cell.store.finish(session_id, 0, "failed", reason)
+            sessions.drive_handed(cell, ended.handed)
         else:
             sessions.drive(cell, session)
             driven += 1

@@ -50,6 +50,7 @@ def heartbeat(cell: Cell, worker_id: str, beat: Heartbeat) -> Pulse:
     pulse = cell.store.heartbeat(worker_id, beat.registration, heard)
     if pulse is None:
         raise STALE
+    sessions.drive_handed(cell, pulse.handed)
     upkeep.flush(cell, upkeep.BATCH)
     return pulse
 
@@ -79,7 +80,8 @@ def event(cell: Cell, worker_id: str, said: StreamEvent) -> None:
         else:
             cell.workflows.refuse(session.task_token, said.reason or "the stream failed")
     elif said.type == "failed" and session.status == "live":
-        cell.store.finish(said.session_id, said.generation, "failed", said.reason)
+        ended = cell.store.finish(said.session_id, said.generation, "failed", said.reason)
+        sessions.drive_handed(cell, ended.handed)
         if session.room is not None:
             cell.rooms.close(session.livekit_url, session.room)
 

@@ -260,7 +260,7 @@ def _lease_without_execution(cell: Cell, lesson: str) -> str:
         correlation_id=None,
         execution=session_id,
     )
-    assert store.place(placing) == ("placed", session_id)
+    assert store.place(placing).outcome == "placed"
     return session_id
 
 
@@ -305,6 +305,74 @@ def test_a_lease_that_ran_out_before_its_setup_began_is_taken_anew(
 
     client.until(session_id, "live")
     assert sum(map(int, _used(cell).values())) == 1
+
+
+# The queue
+
+
+def test_who_waits_gets_a_ticket_and_then_the_slot(cell: Cell, client: Client, make: Make) -> None:
+    make(slots=1)
+    first = client.create("first").json()["session_id"]
+    client.until(first, "live")
+
+    answer = client.create("second")
+    ticket = answer.json()
+    client.http.delete(f"/api/v1/sessions/{first}")
+
+    assert (answer.status_code, ticket["position"]) == (202, 1)
+    client.until(ticket["ticket"], "live")
+    left = client.http.get(ticket["status_url"])
+    assert left.status_code == 303
+    assert left.headers["location"] == f"/api/v1/sessions/{ticket['ticket']}"
+
+
+def test_a_ticket_tells_its_place_and_can_be_given_back(
+    cell: Cell, client: Client, make: Make
+) -> None:
+    make(slots=1)
+    client.until(client.create("holds").json()["session_id"], "live")
+    tickets = [client.create(f"waits {n}").json() for n in range(2)]
+
+    asked = client.http.get(tickets[1]["status_url"]).json()
+    again = client.create("waits 1")
+    gone = [client.http.delete(tickets[0]["status_url"]).status_code for _ in range(2)]
+    moved = client.http.get(tickets[1]["status_url"]).json()
+
+    assert (asked["position"], asked["ticket"]) == (2, tickets[1]["ticket"])
+    assert (again.status_code, again.json()["ticket"]) == (202, tickets[1]["ticket"])
+    assert gone == [204, 204]
+    assert moved["position"] == 1
+    client.http.delete(tickets[1]["status_url"])
+
+
+def test_a_forged_or_foreign_ticket(cell: Cell, client: Client, make: Make) -> None:
+    make(slots=1)
+    client.until(client.create("holds it").json()["session_id"], "live")
+    ticket = client.create("mine").json()["ticket"]
+    stranger = Client(cell, _key_of(cell, "stranger", "null"))
+
+    problem(client.http.get(f"/api/v1/queue/{new_session_id(cell.name)}"), 404, "not-found")
+    problem(stranger.http.get(f"/api/v1/queue/{ticket}"), 404, "not-found")
+    problem(stranger.http.delete(f"/api/v1/queue/{ticket}"), 404, "not-found")
+    client.http.delete(f"/api/v1/queue/{ticket}")
+
+
+def test_a_tenants_quota_and_rate_are_kept(cell: Cell, client: Client, make: Make) -> None:
+    make(slots=3)
+    with psycopg.connect(cell.database_url, autocommit=True) as database:
+        database.execute(
+            "insert into tenants (tenant, most_sessions, requests_per_s) values ('small', 1, 3)"
+        )
+    small = Client(cell, _key_of(cell, "small", "null"))
+
+    first, second = small.create("one"), small.create("two")
+    answers = (small.http.get("/api/v1/sessions") for _ in range(200))
+    refused = next(one for one in answers if one.status_code == 429)
+
+    assert first.status_code == 201
+    problem(second, 429, "quota")
+    problem(refused, 429, "too-many-requests")
+    assert refused.headers["retry-after"] == "1"
 
 
 def test_an_execution_started_by_hand_places_for_the_console(

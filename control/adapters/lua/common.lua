@@ -1,153 +1,199 @@
--- Shared by every script; stands in front of each. KEYS[1] is the cell's prefix "{cell}:", so all
--- keys share one hash tag and one slot.
---   free      zset  worker -> score without geography; eligible workers only
---   used      hash  worker -> leases; written by take() and drop() alone
---   w         hash  worker -> JSON as registered and heard last; written by register/heartbeat alone
---   desired   hash  worker -> state an operator asked for
---   lease     hash  session -> "worker|generation"
---   on:W      set   sessions leased on worker W
---   exp       zset  session -> deadline, ms
---   hb        zset  worker -> last heard, ms
---   gen       int   fencing numbers, never repeated
---   s:SID     hash  the session
---   avatars   set   every avatar a worker of this cell ever announced
---   starting  zset  session -> since, ms
---   sessions  zset  session -> first generation, so in order of birth; tenant:T those of one tenant
---   outbox    zset  snapshot -> sequence number, until the records queue has it
-local P = KEYS[1]
-local TIME = redis.call('TIME')
-local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000)
-local DEAD_MS = 15000
-local FINISHED_S = 86400
+-- Stands in front of every script, after a line that sets NOW, the store's clock in ms.
+-- docs/store.md names the keys and says what each step does; all begin with KEYS[1], "{cell}:", so
+-- that they share one hash slot.
+local P, call = KEYS[1], redis.call
+local FREE, USED, LEASE, EXP, HB = P .. 'free', P .. 'used', P .. 'lease', P .. 'exp', P .. 'hb'
+local WORKERS, STARTS, STARTING, TURNS = P .. 'w', P .. 'st', P .. 'starting', P .. 'turns'
+local DEAD_MS, UNCONFIRMED_MS, LIVE_MS, TICKET_MS = 15000, 15000, 3600000, 30000
+local FINISHED_S, START_CAP, HEADS, PAGES, MOST_QUEUED = 86400, 4, 8, 4, 10000
+local MARGIN = 0.05
 local OPEN = {queued = true, starting = true, live = true, moving = true}
 
+-- slots, lateness (as text), registration, state; nothing of an unknown worker
 local function worker_of(name)
-  local raw = redis.call('HGET', P .. 'w', name)
-  return raw and cjson.decode(raw)
+  local raw = call('HGET', WORKERS, name)
+  if not raw then return nil end
+  local slots, late, reg, state = string.match(raw, '^(%d+)|([^|]+)|(%d+)|(%a+)$')
+  return tonumber(slots), late, tonumber(reg), state
 end
 
--- A gap in the store's own life (restart, failover) is not the workers' fault: when nobody was
--- heard for a dead-interval, nobody is declared dead for another one.
-local function forgiving()
-  local heard = tonumber(redis.call('GET', P .. 'heard'))
-  if not heard or NOW - heard > DEAD_MS then
-    redis.call('SET', P .. 'grace', NOW + DEAD_MS, 'PX', DEAD_MS)
-  end
-  redis.call('SET', P .. 'heard', NOW)
-  return redis.call('EXISTS', P .. 'grace') == 1
+-- The numbers of control/domain/placement.py, to six digits.
+local function score(slots, used, late)
+  local s = 0.3 * (1 - used / slots) + 0.2 * (1 - math.min(1, late / 40))
+    + 0.1 * math.min(1, (slots - used) / 24)
+  return string.format('%.6f', s)
 end
 
--- The very numbers of control/domain/placement.py.
-local function terms(w, used)
-  return 1 - used / w.slots, 1 - math.min(1, w.late / 40), math.min(1, (w.slots - used) / 24)
-end
-
-local function announce(avatars)
-  for avatar in string.gmatch(avatars, '[^,]+') do redis.call('SADD', P .. 'avatars', avatar) end
-end
-
--- Puts a worker among the free ones, or takes it out. Never oversell: used < slots is kept here.
+-- Never oversell: a worker is free exactly while used < slots. Answers its registration.
 local function refresh(name)
-  local w = worker_of(name)
-  local used = tonumber(redis.call('HGET', P .. 'used', name)) or 0
-  local asked = redis.call('HGET', P .. 'desired', name)
-  if w and w.state == 'ready' and asked ~= 'draining' and used < w.slots
-      and redis.call('ZSCORE', P .. 'hb', name) then
-    local load, performance, capacity = terms(w, used)
-    local score = 0.3 * load + 0.2 * performance + 0.1 * capacity
-    redis.call('ZADD', P .. 'free', string.format('%.6f', score), name)
+  local slots, late, reg, state = worker_of(name)
+  local used = tonumber(call('HGET', USED, name)) or 0
+  if slots and state == 'ready' and used < slots and call('HEXISTS', P .. 'desired', name) == 0
+      and call('ZSCORE', HB, name) then
+    call('ZADD', FREE, score(slots, used, tonumber(late)), name)
   else
-    redis.call('ZREM', P .. 'free', name)
+    call('ZREM', FREE, name)
   end
+  return reg
 end
 
--- Best of the first eligible page of eight heads; returns the choice and what was considered.
-local function choose(avatar, distance, excluded, margin)
-  local seen, best = {}, nil
-  for page = 0, 3 do
-    local heads = redis.call('ZRANGE', P .. 'free', page * 8, page * 8 + 7, 'REV')
-    for _, name in ipairs(heads) do
-      local heard = tonumber(redis.call('ZSCORE', P .. 'hb', name)) or 0
-      local patience = redis.call('EXISTS', P .. 'grace') == 1
-      local w = worker_of(name)
-      if w and not excluded[name] and (patience or NOW - heard <= DEAD_MS) then
-        local used = tonumber(redis.call('HGET', P .. 'used', name)) or 0
-        local load, performance, capacity = terms(w, used)
-        local one = {
-          worker_id = name, region = w.region, distance = distance, load = load,
-          performance = performance, capacity = capacity, url = w.url, reg = w.reg,
-          score = 0.4 * distance + 0.3 * load + 0.2 * performance + 0.1 * capacity,
-          holds_avatar = string.find(',' .. w.avatars .. ',', ',' .. avatar .. ',', 1, true) ~= nil,
-        }
-        seen[#seen + 1] = one
-      end
-    end
-    if #seen > 0 or #heads < 8 then break end
-  end
-  table.sort(seen, function(a, b)
-    if a.score ~= b.score then return a.score > b.score end
-    return a.worker_id < b.worker_id
-  end)
-  for _, one in ipairs(seen) do
-    if one.score < seen[1].score - margin then break end
-    if one.holds_avatar then best = one break end
-  end
-  return best or seen[1], seen
+-- A gap in the store's own life (restart, failover) is not the workers' fault: when the store itself
+-- was not called for a dead-interval, nobody is declared dead for another one.
+local function patient()
+  return (tonumber(call('HGET', P .. 'life', 'grace')) or 0) > NOW
 end
 
--- The only way a slot is taken.
-local function take(sid, name, ttl_ms)
-  local generation = redis.call('INCR', P .. 'gen')
-  redis.call('HSET', P .. 'lease', sid, name .. '|' .. generation)
-  redis.call('SADD', P .. 'on:' .. name, sid)
-  redis.call('ZADD', P .. 'exp', NOW + ttl_ms, sid)
-  redis.call('HINCRBY', P .. 'used', name, 1)
-  refresh(name)
-  return generation
+local function forgiving()
+  local called = tonumber(call('HGET', P .. 'life', 'called'))
+  if not called or NOW - called >= DEAD_MS then
+    call('HSET', P .. 'life', 'called', NOW, 'grace', NOW + DEAD_MS)
+    return true
+  end
+  call('HSET', P .. 'life', 'called', NOW)
+  return patient()
+end
+
+local function dead(name)
+  local heard = tonumber(call('ZSCORE', HB, name))
+  return not heard or (NOW - heard >= DEAD_MS and not patient())
 end
 
 local function lease_of(sid)
-  local lease = redis.call('HGET', P .. 'lease', sid)
+  local lease = call('HGET', LEASE, sid)
   if not lease then return nil, nil end
   local name, generation = string.match(lease, '^(.+)|(%d+)$')
   return name, tonumber(generation)
 end
 
+local function record(sid)
+  call('ZADD', P .. 'outbox', call('INCR', P .. 'seq'), sid)
+end
+
+-- Tells peers, where there are any, that a lesson began or is over.
+local function changed(lesson, sid, born, over)
+  if call('EXISTS', P .. 'peers') == 0 then return end
+  local seq = call('INCR', P .. 'changeseq')
+  call('ZADD', P .. 'changes', seq, lesson .. '|' .. sid .. '|' .. born .. '|' .. over)
+  call('ZREMRANGEBYRANK', P .. 'changes', 0, -10001)
+end
+
+-- The best worker for the avatar, and what was looked at: `name:slots|late|…:used:starts:holds`, one
+-- of each head, with spaces between. The distance is the same for every worker of a cell, so it does
+-- not decide between them.
+local function choose(avatar, excluded)
+  local mine = ',' .. avatar .. ','
+  for page = 0, PAGES - 1 do
+    local heads = call('ZRANGE', FREE, page * HEADS, page * HEADS + HEADS - 1, 'REV', 'WITHSCORES')
+    if #heads == 0 then break end
+    local names = {}
+    for i = 1, #heads, 2 do names[#names + 1] = heads[i] end
+    local known, used = call('HMGET', WORKERS, unpack(names)), call('HMGET', USED, unpack(names))
+    local starts, avatars = call('HMGET', STARTS, unpack(names)), call('HMGET', P .. 'av', unpack(names))
+    local heard = call('ZMSCORE', HB, unpack(names))
+    local best, holder, capped, capped_holder
+    local seen = {}
+    for i, name in ipairs(names) do
+      local alive = heard[i] and (NOW - heard[i] < DEAD_MS or patient())
+      if alive and not excluded[name] then
+        local points, begun = tonumber(heads[2 * i]), tonumber(starts[i]) or 0
+        local holds = avatars[i] and string.find(avatars[i], mine, 1, true) ~= nil
+        seen[#seen + 1] = name .. ':' .. known[i] .. ':' .. (used[i] or '0') .. ':' .. begun .. ':'
+          .. (holds and '1' or '0')
+        if begun < START_CAP then
+          best = best or {name, points}
+          if holds and not holder and points >= best[2] - MARGIN then holder = name end
+        else
+          capped = capped or {name, points}
+          if holds and not capped_holder and points >= capped[2] - MARGIN then
+            capped_holder = name
+          end
+        end
+      end
+    end
+    if #seen > 0 then
+      local chosen = best and (holder or best[1]) or capped_holder or capped[1]
+      return chosen, table.concat(seen, ' ')
+    end
+  end
+  return nil, ''
+end
+
+-- The only way a slot is taken. The generation grows across a failover that forgot some, for it is
+-- never below the clock.
+local function take(sid, name, seen, left_out)
+  local last = tonumber(call('GET', P .. 'gen')) or 0
+  local generation = last >= NOW and last + 1 or NOW
+  call('SET', P .. 'gen', generation)
+  call('HSET', LEASE, sid, name .. '|' .. generation)
+  call('SADD', P .. 'on:' .. name, sid)
+  call('ZADD', EXP, NOW + UNCONFIRMED_MS, sid)
+  call('HINCRBY', USED, name, 1)
+  call('HINCRBY', STARTS, name, 1)
+  local reg = refresh(name)
+  call('ZADD', STARTING, NOW, sid)
+  call('HSET', P .. 's:' .. sid, 'status', 'starting', 'worker_id', name, 'generation', generation,
+    'worker_url', call('HGET', P .. 'url', name), 'worker_registration', reg,
+    'store_ms', NOW, 'heads', seen, 'left_out', left_out or '')
+  call('HINCRBY', P .. 's:' .. sid, 'placements', 1)
+  record(sid)
+  return generation
+end
+
+local function less(hash, name)
+  if call('HINCRBY', hash, name, -1) <= 0 then call('HDEL', hash, name) end
+end
+
 -- The only way a slot is given back; a second call finds no lease and does nothing.
 local function drop(sid)
   local name = lease_of(sid)
-  if not name then return false end
-  redis.call('HDEL', P .. 'lease', sid)
-  redis.call('ZREM', P .. 'exp', sid)
-  redis.call('SREM', P .. 'on:' .. name, sid)
-  if redis.call('HINCRBY', P .. 'used', name, -1) <= 0 then
-    redis.call('HDEL', P .. 'used', name)
-  end
+  if not name then return end
+  call('HDEL', LEASE, sid)
+  call('ZREM', EXP, sid)
+  call('HDEL', P .. 'miss', sid)
+  call('SREM', P .. 'on:' .. name, sid)
+  less(USED, name)
+  if call('HEXISTS', P .. 's:' .. sid, 'confirmed') == 0 then less(STARTS, name) end
+  call('HDEL', P .. 's:' .. sid, 'confirmed')
   refresh(name)
-  return true
 end
 
--- A snapshot of the session for the record, in the same step as the change itself.
-local function record(sid)
-  local names = {'tenant', 'lesson_id', 'avatar', 'status', 'region', 'worker_id', 'generation',
-    'created_ms', 'live_ms', 'ended_ms', 'reason'}
-  local values = redis.call('HMGET', P .. 's:' .. sid, unpack(names))
-  local row = {session_id = sid, seq = redis.call('INCR', P .. 'seq')}
-  for i, name in ipairs(names) do row[name] = values[i] or nil end
-  redis.call('ZADD', P .. 'outbox', row.seq, cjson.encode(row))
+-- The lease is a running stream's from now on, for an hour that heartbeats renew.
+local function confirm(sid, name)
+  call('ZADD', EXP, NOW + LIVE_MS, sid)
+  if call('HSETNX', P .. 's:' .. sid, 'confirmed', 1) == 1 then
+    less(STARTS, name)
+    call('HSET', P .. 's:' .. sid, 'status', 'live')
+    call('HSETNX', P .. 's:' .. sid, 'live_ms', NOW)
+    call('HDEL', P .. 's:' .. sid, 'task_token')
+    call('ZREM', STARTING, sid)
+    record(sid)
+  end
+end
+
+local function leave_queue(sid, tenant)
+  call('ZREM', P .. 'tickets', sid)
+  if call('ZREM', P .. 'q:' .. tenant, sid) == 1 and call('EXISTS', P .. 'q:' .. tenant) == 0 then
+    call('ZREM', TURNS, tenant)
+  end
 end
 
 -- The only way a session ends, whoever asks: client, webhook, worker, reaper, setup.
 local function finish(sid, status, reason)
   local key = P .. 's:' .. sid
   drop(sid)
-  local was = redis.call('HMGET', key, 'status', 'lesson_key')
+  local was = call('HMGET', key, 'status', 'tenant', 'lesson', 'created_ms')
   if not was[1] or not OPEN[was[1]] then return false end
-  redis.call('HSET', key, 'status', status, 'ended_ms', NOW, 'reason', reason)
-  redis.call('HDEL', key, 'own_room_token')
-  redis.call('EXPIRE', key, FINISHED_S)
-  redis.call('ZREM', P .. 'starting', sid)
-  if was[2] and redis.call('GET', was[2]) == sid then redis.call('DEL', was[2]) end
+  if was[1] == 'queued' then leave_queue(sid, was[2]) end
+  call('HSET', key, 'status', status, 'ended_ms', NOW, 'reason', reason)
+  call('HDEL', key, 'own_room_token')
+  call('EXPIRE', key, FINISHED_S)
+  call('ZREM', STARTING, sid)
+  less(P .. 'open', was[2])
+  if was[3] then
+    local lesson = P .. 'lesson:' .. was[3]
+    if call('GET', lesson) == sid then call('DEL', lesson) end
+    changed(was[3], sid, was[4], 1)
+  end
   record(sid)
   return true
 end
@@ -155,25 +201,70 @@ end
 -- A lease is lost (it ran out, or its worker is gone): a session that still starts is placed again
 -- by its setup, any other one has ended.
 local function lose(sid, reason)
-  if redis.call('HGET', P .. 's:' .. sid, 'status') == 'starting' then
+  if call('HGET', P .. 's:' .. sid, 'status') == 'starting' then
     drop(sid)
   else
     finish(sid, 'failed', reason)
   end
 end
 
--- A little at a time: at most `limit` leases a call.
+-- Bounded work: at most `limit` tickets, leases and silent workers' sessions a call.
 local function reap(limit)
-  for _, sid in ipairs(redis.call('ZRANGE', P .. 'exp', 0, NOW, 'BYSCORE', 'LIMIT', 0, limit)) do
+  local forgive = forgiving()
+  for _, sid in ipairs(call('ZRANGE', P .. 'tickets', '-inf', NOW, 'BYSCORE', 'LIMIT', 0, limit)) do
+    finish(sid, 'failed', 'Nobody asked for its place any more.')
+  end
+  for _, sid in ipairs(call('ZRANGE', EXP, '-inf', NOW, 'BYSCORE', 'LIMIT', 0, limit)) do
     lose(sid, 'Its lease ran out.')
   end
-  if forgiving() then return end
-  local silent = redis.call('ZRANGE', P .. 'hb', 0, NOW - DEAD_MS, 'BYSCORE', 'LIMIT', 0, 5)
+  local silent = call('ZRANGE', HB, '-inf', NOW - DEAD_MS, 'BYSCORE', 'LIMIT', 0, 5)
+  if forgive or #silent == 0 then return end
   for _, name in ipairs(silent) do
-    for _, sid in ipairs(redis.call('SMEMBERS', P .. 'on:' .. name)) do
+    for _, sid in ipairs(call('SRANDMEMBER', P .. 'on:' .. name, limit)) do
       lose(sid, 'Its worker stopped answering.')
     end
-    redis.call('ZREM', P .. 'hb', name)
-    redis.call('ZREM', P .. 'free', name)
+    call('ZREM', FREE, name)
+    if call('EXISTS', P .. 'on:' .. name) == 0 then call('ZREM', HB, name) end
   end
+end
+
+-- First come, first served within a tenant; tenants by weighted turns of virtual time.
+local function enqueue(sid, tenant, weight)
+  if call('ZCARD', P .. 'tickets') >= MOST_QUEUED then return false end
+  call('ZADD', P .. 'q:' .. tenant, call('INCR', P .. 'seq'), sid)
+  call('ZADD', TURNS, 'NX', call('GET', P .. 'turn') or 0, tenant)
+  call('HSET', P .. 'weights', tenant, weight)
+  call('ZADD', P .. 'tickets', NOW + TICKET_MS, sid)
+  return true
+end
+
+local function keep_pace()
+  local before = call('HMGET', P .. 'pace', 'at', 'ms')
+  if before[1] then
+    local passed = NOW - before[1]
+    call('HSET', P .. 'pace', 'ms', before[2] and 0.8 * before[2] + 0.2 * passed or passed)
+  end
+  call('HSET', P .. 'pace', 'at', NOW)
+end
+
+-- A freed slot goes to the head of the queue in the very step that frees it; the sessions that got
+-- one are answered, to be driven.
+local function hand()
+  local handed = {}
+  for _ = 1, 8 do
+    local head = call('ZRANGE', TURNS, 0, 0, 'WITHSCORES')
+    if not head[1] then break end
+    local tenant = head[1]
+    local sid = call('ZRANGE', P .. 'q:' .. tenant, 0, 0)[1]
+    local chosen, seen = choose(call('HGET', P .. 's:' .. sid, 'avatar'), {})
+    if not chosen then break end
+    leave_queue(sid, tenant)
+    call('SET', P .. 'turn', head[2])
+    local weight = tonumber(call('HGET', P .. 'weights', tenant)) or 1
+    call('ZADD', TURNS, 'XX', 'INCR', 1 / weight, tenant)
+    keep_pace()
+    take(sid, chosen, seen)
+    handed[#handed + 1] = sid
+  end
+  return handed
 end

@@ -1,13 +1,12 @@
--- The worker leaves in order. ARGV: worker, registration
+-- The worker leaves in order. ARGV: 1 worker, 2 registration. Answers 0 to an older instance.
 local name = ARGV[1]
-local w = worker_of(name)
-if not w then return 1 end
-if w.reg ~= tonumber(ARGV[2]) then return 0 end
-for _, sid in ipairs(redis.call('SMEMBERS', P .. 'on:' .. name)) do
+local slots, _, reg = worker_of(name)
+if not slots then return 1 end
+if reg ~= tonumber(ARGV[2]) then return 0 end
+for _, sid in ipairs(call('SMEMBERS', P .. 'on:' .. name)) do
   lose(sid, 'Its worker was shut down.')
 end
-redis.call('ZREM', P .. 'hb', name)
-redis.call('ZREM', P .. 'free', name)
-redis.call('HDEL', P .. 'w', name)
-redis.call('HDEL', P .. 'desired', name)
+call('ZREM', HB, name)
+call('ZREM', FREE, name)
+for _, hash in ipairs({'w', 'facts', 'url', 'av', 'desired'}) do call('HDEL', P .. hash, name) end
 return 1

@@ -1,24 +1,78 @@
--- ARGV: worker, registration, JSON {state, slots, avatars, late, running: [[session, generation,
--- live]]}, lease ttl ms. Never writes `used`: leases alone decide that.
-local name, heard = ARGV[1], cjson.decode(ARGV[3])
-local w = worker_of(name)
-if not w or w.reg ~= tonumber(ARGV[2]) then return {'stale', '', ''} end
+-- ARGV: 1 worker, 2 registration, 3 state, 4 slots, 5 avatars with commas around each, 6 p95 lateness
+-- ms, 7 what it runs: JSON [[session, generation, live], …].
+-- Answers ok|stale, desired state, leases to be left (JSON), sessions handed over.
+-- Invariants: leases alone decide what is used; what truly runs is never cut for what the store
+-- forgot: it is adopted again.
+local name = ARGV[1]
+local _, late, reg = worker_of(name)
+if not reg or reg ~= tonumber(ARGV[2]) then return {'stale', '', '[]', {}} end
 forgiving()
-if w.avatars ~= heard.avatars then announce(heard.avatars) end
-w.state, w.slots, w.avatars, w.seen = heard.state, heard.slots, heard.avatars, NOW
-w.late = 0.7 * w.late + 0.3 * heard.late
-w.running = #heard.running
-redis.call('HSET', P .. 'w', name, cjson.encode(w))
-redis.call('ZADD', P .. 'hb', NOW, name)
-local revoked = {}
-for _, one in ipairs(heard.running) do
-  local on, generation = lease_of(one[1])
-  if on ~= name or generation ~= one[2] then
+if call('HGET', P .. 'av', name) ~= ARGV[5] then
+  call('HSET', P .. 'av', name, ARGV[5])
+  for avatar in string.gmatch(ARGV[5], '[^,]+') do call('SADD', P .. 'avatars', avatar) end
+end
+late = 0.7 * late + 0.3 * ARGV[6]
+call('HSET', WORKERS, name, ARGV[4] .. '|' .. string.format('%.3f', late) .. '|' .. reg .. '|' .. ARGV[3])
+call('ZADD', HB, NOW, name)
+
+local function adoptable(sid, generation)
+  local s = call('HMGET', P .. 's:' .. sid, 'status', 'generation')
+  return not s[1] or (OPEN[s[1]] and s[1] ~= 'queued' and tonumber(s[2] or 0) <= generation)
+end
+
+-- The store lost the lease, or all it knew of the session: the run is the truth.
+local function adopt(sid, generation)
+  local key = P .. 's:' .. sid
+  if call('EXISTS', key) == 0 then
+    call('HSET', key, 'tenant', '', 'avatar', '', 'distance', 1, 'created_ms', NOW, 'expires_ms',
+      NOW + 6 * LIVE_MS, 'given', '{}')
+    local birth = call('INCR', P .. 'births')
+    call('ZADD', P .. 'sessions', birth, sid)
+    call('HINCRBY', P .. 'open', '', 1)
+  end
+  call('HSET', key, 'worker_id', name, 'generation', generation, 'status', 'starting',
+    'worker_url', call('HGET', P .. 'url', name), 'worker_registration', reg)
+  call('HSET', LEASE, sid, name .. '|' .. generation)
+  call('SADD', P .. 'on:' .. name, sid)
+  call('HINCRBY', USED, name, 1)
+  call('HINCRBY', STARTS, name, 1)
+  call('HDEL', key, 'confirmed')
+  confirm(sid, name)
+  call('HINCRBY', P .. 'repairs', 'adopted', 1)
+end
+
+local revoked, names, newest = {}, {}, 0
+local running = ARGV[7] ~= '[]' and cjson.decode(ARGV[7]) or {}
+for _, one in ipairs(running) do
+  local sid, generation, live = one[1], one[2], one[3]
+  local on, leased = lease_of(sid)
+  names[sid] = true
+  newest = math.max(newest, generation)
+  if on == name and leased == generation then
+    if live and call('HEXISTS', P .. 's:' .. sid, 'confirmed') == 1 then
+      call('ZADD', EXP, 'XX', 'GT', NOW + LIVE_MS, sid)
+    end
+  elseif not on and live and adoptable(sid, generation) then
+    adopt(sid, generation)
+  else
     revoked[#revoked + 1] = one
-  elseif one[3] and redis.call('HGET', P .. 's:' .. one[1], 'status') == 'live' then
-    redis.call('ZADD', P .. 'exp', 'GT', NOW + tonumber(ARGV[4]), one[1])
+    call('HINCRBY', P .. 'repairs', 'revoked', 1)
+  end
+end
+if newest > (tonumber(call('GET', P .. 'gen')) or 0) then call('SET', P .. 'gen', newest) end
+
+for _, sid in ipairs(call('SMEMBERS', P .. 'on:' .. name)) do
+  if names[sid] then
+    call('HDEL', P .. 'miss', sid)
+  elseif call('HEXISTS', P .. 's:' .. sid, 'confirmed') == 1 then
+    call('HSETNX', P .. 'miss', sid, NOW)
+    if NOW - call('HGET', P .. 'miss', sid) >= DEAD_MS then
+      call('HINCRBY', P .. 'repairs', 'unrun', 1)
+      lose(sid, 'Its worker does not run it.')
+    end
   end
 end
 refresh(name)
-reap(50)
-return {'ok', redis.call('HGET', P .. 'desired', name) or 'ready', cjson.encode(revoked)}
+reap(20)
+local desired = call('HGET', P .. 'desired', name) or 'ready'
+return {'ok', desired, cjson.encode(revoked), call('ZCARD', TURNS) > 0 and hand() or {}}

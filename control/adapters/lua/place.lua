@@ -1,54 +1,61 @@
--- Affinity, choice and fenced lease in one step. ARGV[1]: the request as JSON.
-local ask = cjson.decode(ARGV[1])
-reap(50)
+-- Affinity, choice and fenced lease in one step.
+-- ARGV: 1 session, 2 tenant, 3 lesson digest, 4 avatar, 5 distance term, 6 session ttl ms,
+-- 7 idempotency digest or '', 8 fingerprint, 9 waits in the queue: 1 or 0, 10 weight, 11 most open
+-- sessions of the tenant or 0, 12 what else is known of it (JSON), 13 token of the caller's own room
+-- or ''. Answers outcome, session, sessions handed over.
+-- Invariant: one open session a lesson, and a lease only on a worker with used < slots.
+local sid, tenant, lesson, avatar, distance = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local lesson_key, key = P .. 'lesson:' .. lesson, P .. 's:' .. sid
+local idem = ARGV[7] ~= '' and P .. 'idem:' .. ARGV[7]
+reap(20)
+local handed = call('ZCARD', TURNS) > 0 and hand() or {}
 
-local function existing(sid)
-  if ask.idempotency_key then
-    redis.call('SET', ask.idempotency_key, sid .. '|' .. ask.fingerprint, 'EX', FINISHED_S)
-  end
-  return {'existing', sid}
+local function remember(found)
+  if idem then call('SET', idem, found .. '|' .. ARGV[8], 'EX', FINISHED_S) end
 end
 
-if ask.idempotency_key then
-  local known = redis.call('GET', ask.idempotency_key)
+if idem then
+  local known = call('GET', idem)
   if known then
-    local sid, fingerprint = string.match(known, '^(.+)|(.+)$')
-    if fingerprint ~= ask.fingerprint then return {'conflict', sid} end
-    if redis.call('EXISTS', P .. 's:' .. sid) == 1 then return {'existing', sid} end
+    local found, fingerprint = string.match(known, '^(.+)|(.+)$')
+    if fingerprint ~= ARGV[8] then return {'conflict', found, handed} end
+    if call('EXISTS', P .. 's:' .. found) == 1 then return {'existing', found, handed} end
   end
 end
-local current = redis.call('GET', ask.lesson_key)
-if current and OPEN[redis.call('HGET', P .. 's:' .. current, 'status') or ''] then
-  return existing(current)
-end
-local key = P .. 's:' .. ask.session_id
-if redis.call('EXISTS', key) == 1 then return {'existing', ask.session_id} end
 
-if redis.call('EXISTS', P .. 'avatars') == 1
-    and redis.call('SISMEMBER', P .. 'avatars', ask.avatar) == 0 then
-  return {'unknown-avatar', ''}
-end
-local chosen, seen = choose(ask.avatar, ask.distance, {}, ask.margin)
-if not chosen then return {'full', ''} end
-
-local generation = take(ask.session_id, chosen.worker_id, ask.unconfirmed_ttl_ms)
-local why = cjson.encode({chosen = chosen.worker_id, generation = generation, store_ms = NOW,
-  candidates = seen})
-redis.call('HSET', key,
-  'tenant', ask.tenant, 'lesson_id', ask.lesson_id, 'avatar', ask.avatar, 'status', 'starting',
-  'region', ask.region, 'worker_id', chosen.worker_id, 'worker_url', chosen.url,
-  'worker_registration', chosen.reg, 'generation', generation, 'placements', 1,
-  'created_ms', NOW, 'expires_ms', NOW + ask.session_ttl_ms, 'distance', tostring(ask.distance),
-  'lesson_key', ask.lesson_key, 'why', why)
-for field, value in pairs(ask.fields) do redis.call('HSET', key, field, value) end
-redis.call('SET', ask.lesson_key, ask.session_id)
-redis.call('ZADD', P .. 'starting', NOW, ask.session_id)
-for _, list in ipairs({P .. 'sessions', P .. 'tenant:' .. ask.tenant}) do
-  redis.call('ZADD', list, generation, ask.session_id)
-  for _, old in ipairs(redis.call('ZRANGE', list, 0, 1)) do -- forgotten ones leave as new ones come
-    if redis.call('EXISTS', P .. 's:' .. old) == 0 then redis.call('ZREM', list, old) end
+local current = call('GET', lesson_key)
+if current then
+  local was = call('HMGET', P .. 's:' .. current, 'status', 'worker_id')
+  if was[1] == 'live' and dead(was[2]) then
+    finish(current, 'failed', 'Its worker stopped answering.')
+  elseif OPEN[was[1] or ''] then
+    remember(current)
+    return {'existing', current, handed}
   end
 end
-record(ask.session_id)
-existing(ask.session_id)
-return {'placed', ask.session_id}
+if call('EXISTS', key) == 1 then return {'existing', sid, handed} end
+if call('SISMEMBER', P .. 'avatars', avatar) == 0 and call('EXISTS', P .. 'avatars') == 1 then
+  return {'unknown-avatar', '', handed}
+end
+local most = tonumber(ARGV[11])
+if most > 0 and (tonumber(call('HGET', P .. 'open', tenant)) or 0) >= most then
+  return {'quota', '', handed}
+end
+
+local chosen, seen
+if call('ZCARD', TURNS) == 0 then chosen, seen = choose(avatar, {}) end
+if not chosen and (ARGV[9] == '0' or not enqueue(sid, tenant, ARGV[10])) then
+  return {'full', '', handed}
+end
+local birth = call('INCR', P .. 'births')
+call('HSET', key, 'tenant', tenant, 'lesson', lesson, 'avatar', avatar, 'distance', distance,
+  'status', 'queued', 'created_ms', NOW, 'expires_ms', NOW + tonumber(ARGV[6]), 'given', ARGV[12])
+if ARGV[13] ~= '' then call('HSET', key, 'own_room_token', ARGV[13]) end
+call('SET', lesson_key, sid)
+call('ZADD', P .. 'sessions', birth, sid)
+call('ZADD', P .. 'tenant:' .. tenant, birth, sid)
+call('HINCRBY', P .. 'open', tenant, 1)
+changed(lesson, sid, NOW, 0)
+remember(sid)
+if chosen then take(sid, chosen, seen) else record(sid) end
+return {chosen and 'placed' or 'queued', sid, handed}

@@ -1,15 +1,19 @@
--- A worker's new life: sessions of its former one are lost. ARGV: worker, JSON of what it is
+-- A worker's new life: sessions of its former one are lost. ARGV: 1 worker, 2 its facts (JSON),
+-- 3 digest of its hardware, 4 that hardware (JSON), 5 avatars with commas around each, 6 its URL.
+-- Answers the registration; older ones are refused from now on.
 local name = ARGV[1]
-for _, sid in ipairs(redis.call('SMEMBERS', P .. 'on:' .. name)) do
+for _, sid in ipairs(call('SMEMBERS', P .. 'on:' .. name)) do
   lose(sid, 'Its worker started anew.')
 end
-local w = cjson.decode(ARGV[2])
-w.reg = redis.call('HINCRBY', P .. 'reg', name, 1)
-w.state, w.slots, w.late, w.seen = 'warming', 0, 0, NOW
-redis.call('HSET', P .. 'w', name, cjson.encode(w))
-redis.call('HDEL', P .. 'desired', name)
+local registration = call('HINCRBY', P .. 'reg', name, 1)
+call('HSET', WORKERS, name, '0|0|' .. registration .. '|warming')
+call('HSET', P .. 'facts', name, ARGV[2])
+call('HSET', P .. 'url', name, ARGV[6])
+call('HSET', P .. 'hw', ARGV[3], ARGV[4])
+call('HSET', P .. 'av', name, ARGV[5])
+for avatar in string.gmatch(ARGV[5], '[^,]+') do call('SADD', P .. 'avatars', avatar) end
+call('HDEL', P .. 'desired', name)
 forgiving()
-announce(w.avatars)
-redis.call('ZADD', P .. 'hb', NOW, name)
+call('ZADD', HB, NOW, name)
 refresh(name)
-return w.reg
+return registration

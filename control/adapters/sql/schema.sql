@@ -19,6 +19,14 @@ create table if not exists sessions (
 );
 create index if not exists sessions_of_tenant on sessions (tenant, created_at desc);
 
+-- What a tenant may have; a tenant without a row has no limits and one turn in the queue.
+create table if not exists tenants (
+  tenant         text primary key,
+  most_sessions  integer check (most_sessions > 0),
+  requests_per_s integer check (requests_per_s > 0),
+  weight         numeric not null default 1 check (weight > 0)
+);
+
 -- Client keys: only their SHA-256 is kept.
 create table if not exists api_keys (
   digest       text primary key,

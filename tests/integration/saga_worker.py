@@ -116,8 +116,19 @@ class SagaWorker:
             "state": "ready",
             "slots": self.slots,
             "avatars": ["demo"],
+            "running": self.running(),
         }
         return body | changes
+
+    def running(self) -> list[dict[str, Any]]:
+        """What it was asked for, took, and was not told to stop."""
+        if self.behaviour != "plays":
+            return []
+        return [
+            {"session_id": one["session_id"], "generation": one["generation"], "state": "live"}
+            for one in self.started
+            if one["session_id"] not in self.stopped
+        ]
 
     def beat(self, **changes: Any) -> httpx.Response:
         """A heartbeat."""

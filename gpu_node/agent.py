@@ -109,11 +109,7 @@ class Agent:
     async def run(self) -> None:
         """Until cancelled. Raises Superseded, and what the boot raises."""
         self._register = await self._boot()
-        registered = await self._registered(self._register)
-        self.key = auth.decode_key(registered.key)
-        self._registration = registered.registration
-        self._interval_s = registered.heartbeat_interval_s
-        _log.info("registered", extra={"registration": registered.registration})
+        await self._enrol(self._register)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._announce())
             tasks.create_task(self._beat())
@@ -170,6 +166,13 @@ class Agent:
         except (TimeoutError, CellUnreachable, CellRefused) as error:
             _log.warning("not deregistered (%s); the cell will miss the heartbeats", error)
 
+    async def _enrol(self, ask: Register) -> None:
+        registered = await self._registered(ask)
+        self.key = auth.decode_key(registered.key)
+        self._registration = registered.registration
+        self._interval_s = registered.heartbeat_interval_s
+        _log.info("registered", extra={"registration": registered.registration})
+
     async def _registered(self, ask: Register) -> Registered:
         backoff = self._backoff()
         while True:
@@ -193,6 +196,7 @@ class Agent:
         self._beat_now.set()
 
     async def _beat(self) -> None:
+        assert self._register is not None
         backoff = self._backoff()
         while True:
             self._beat_now.clear()
@@ -207,6 +211,10 @@ class Agent:
                 self._metrics.heartbeats.labels("refused").inc()
                 if error.slug == "stale-registration":
                     raise Superseded("a newer instance registered under this name") from None
+                if error.slug == "forgotten-registration":
+                    _log.warning("the cell has forgotten this worker; it registers again")
+                    await self._enrol(self._register.model_copy(update={"resumes": True}))
+                    continue
                 _log.error("heartbeat refused, sessions go on: %s", error)
                 await backoff.wait()
                 continue

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import valkey
+from valkey import exceptions as errors
 from valkey.backoff import ExponentialBackoff
+from valkey.cluster import ValkeyCluster
 from valkey.retry import Retry
 
 from control.domain import leases
@@ -28,7 +30,19 @@ from control.services.ports import (
     Waiting,
 )
 
+_AWAY = (
+    errors.ConnectionError,
+    errors.TimeoutError,
+    errors.ReadOnlyError,
+    errors.OutOfMemoryError,
+    errors.ClusterDownError,
+    errors.MasterDownError,
+    errors.SlotNotCoveredError,
+    errors.ValkeyClusterException,
+)
+"""A store that is gone, full, being replaced, or no primary: nothing was changed, ask again."""
 _LUA = Path(__file__).parent / "lua"
+_ANSWER_TIMEOUT_S = 2.0
 _PROBE_CACHE_S = 5.0
 _KEY_CACHE_S = 3600
 _GIVEN = (
@@ -65,6 +79,21 @@ def _around(names: str) -> str:
     return f",{names}," if names else ","
 
 
+def _client(url: str) -> Any:
+    """``…?cluster=true`` finds the primary of the cell's slot among the cluster's nodes."""
+    plain, _, query = url.partition("?")
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "socket_timeout": _ANSWER_TIMEOUT_S,
+        "socket_connect_timeout": _ANSWER_TIMEOUT_S,
+    }
+    if query == "cluster=true":
+        return cast(Any, ValkeyCluster).from_url(plain, **options)
+    retry = Retry(ExponentialBackoff(cap=0.4, base=0.02), 3)
+    again = [valkey.ConnectionError, valkey.TimeoutError]
+    return valkey.Valkey.from_url(plain, retry=retry, retry_on_error=again, **options)
+
+
 class ValkeyStore:
     """Slots, leases and sessions of one cell; docs/store.md is the contract.
 
@@ -74,14 +103,7 @@ class ValkeyStore:
     def __init__(
         self, url: str, cell: str, region: str, clock: Callable[[], int] | None = None
     ) -> None:
-        self._valkey = valkey.Valkey.from_url(
-            url,
-            decode_responses=True,
-            socket_timeout=2.0,
-            socket_connect_timeout=2.0,
-            retry=Retry(ExponentialBackoff(cap=0.4, base=0.02), 3),
-            retry_on_error=[valkey.ConnectionError, valkey.TimeoutError],
-        )
+        self._valkey = _client(url)
         self._prefix = f"{{{cell}}}:"
         self._region = region
         self._clock = clock
@@ -177,8 +199,14 @@ class ValkeyStore:
                 hardware,
                 _around(facts["avatars"]),
                 facts["url"],
+                int(facts.get("resumes", False)),
             )
         )
+
+    def registration(self, worker_id: str) -> int | None:
+        """The worker's newest registration; None of one the store does not know."""
+        raw = self._call("hget", self._prefix + "w", worker_id)
+        return int(raw.split("|")[2]) if raw else None
 
     def heartbeat(self, worker_id: str, registration: int, heard: dict[str, Any]) -> Pulse | None:
         state, desired, revoked, handed = self._run(
@@ -289,7 +317,7 @@ class ValkeyStore:
         def run() -> Any:
             try:
                 return self._valkey.evalsha(sha, 1, self._prefix, *args)
-            except valkey.exceptions.NoScriptError:
+            except errors.NoScriptError:
                 return self._valkey.eval(text, 1, self._prefix, *args)
 
         return self._guard(run)
@@ -301,7 +329,7 @@ class ValkeyStore:
     def _guard(action: Any) -> Any:
         try:
             return action()
-        except (valkey.exceptions.ConnectionError, valkey.exceptions.TimeoutError) as error:
+        except _AWAY as error:
             raise StoreAway(str(type(error).__name__)) from error
 
 

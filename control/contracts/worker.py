@@ -52,6 +52,8 @@ class Register(Message):
     version: str
     hardware: Hardware
     avatars: Avatars
+    resumes: bool = False
+    """The same process again, because its cell forgot it: what it runs goes on."""
 
 
 class RoomAccess(Message):

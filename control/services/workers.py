@@ -18,6 +18,13 @@ STALE = conflict(
 )
 
 
+FORGOTTEN = conflict(
+    "forgotten-registration",
+    "The cell has forgotten this worker",
+    "Register again with resumes true; what runs goes on.",
+)
+
+
 def register(cell: Cell, ask: Register) -> dict[str, Any]:
     """A worker's new life: its registration number, the key of calls to it, a probe room."""
     facts = ask.model_dump(mode="json", exclude={"worker_id"})
@@ -38,7 +45,7 @@ def register(cell: Cell, ask: Register) -> dict[str, Any]:
 def heartbeat(cell: Cell, worker_id: str, beat: Heartbeat) -> Pulse:
     """Counts the worker alive, and takes a few snapshots along to the records.
 
-    Raises stale-registration for an older instance.
+    Raises stale-registration for an older instance, forgotten-registration where the store lost it.
     """
     heard = {
         "state": beat.state.value,
@@ -49,7 +56,8 @@ def heartbeat(cell: Cell, worker_id: str, beat: Heartbeat) -> Pulse:
     }
     pulse = cell.store.heartbeat(worker_id, beat.registration, heard)
     if pulse is None:
-        raise STALE
+        known = cell.store.registration(worker_id)
+        raise FORGOTTEN if known is None or known < beat.registration else STALE
     sessions.drive_handed(cell, pulse.handed)
     upkeep.flush(cell, upkeep.BATCH)
     return pulse

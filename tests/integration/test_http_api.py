@@ -508,6 +508,33 @@ def test_a_heartbeat_from_an_older_instance(make: Make) -> None:
     problem(worker.beat(registration=old), 409, "stale-registration")
 
 
+def test_a_heartbeat_of_a_worker_the_store_has_lost(cell: Cell, make: Make) -> None:
+    worker = make()
+    store = valkey.Valkey.from_url(cell.store_url, decode_responses=True)
+    store.hdel(f"{{{cell.name}}}:w", worker.name)
+
+    problem(worker.beat(), 409, "forgotten-registration")
+    worker.register()
+    assert worker.beat().status_code == 200
+
+
+@pytest.mark.parametrize("slots", [-1, 1_000_000_000, "many"])
+def test_slots_that_cannot_be(make: Make, slots: Any) -> None:
+    body = problem(make().beat(slots=slots), 422, "invalid-request")
+    assert body["errors"][0]["field"] == "slots"
+
+
+def test_a_worker_that_announces_no_slots_gets_no_session(client: Client, make: Make) -> None:
+    worker = make()
+    assert worker.beat(slots=0).status_code == 200
+    problem(client.create(wait=False), 503, "no-capacity")
+
+
+def test_a_worker_cannot_change_its_region_while_it_lives(make: Make) -> None:
+    body = problem(make().beat(region="eu-west-1"), 422, "invalid-request")
+    assert body["errors"][0]["field"] == "region"
+
+
 def test_a_webhook_with_a_wrong_signature(cell: Cell) -> None:
     body = b'{"event":"room_finished","room":{"name":"x"}}'
     for secret, signed in ((cell.livekit_secret, b"other"), ("wrong" * 8, body)):

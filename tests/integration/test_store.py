@@ -31,6 +31,7 @@ class Desk:
     """A store of a cell of its own, with shortcuts and a hand on its clock."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self.cell = "t" + secrets.token_hex(4)
         self.now_ms = 1_795_000_000_000
         self.store = ValkeyStore(url, self.cell, "us-east-1", clock=lambda: self.now_ms)

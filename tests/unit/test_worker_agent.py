@@ -44,6 +44,7 @@ class FakeCell:
 
     def __init__(self) -> None:
         self.fault: Exception | None = None
+        self.forgotten = False
         self.desired = WorkerState.READY
         self.revoked: tuple[LeaseRef, ...] = ()
         self.beats: list[Heartbeat] = []
@@ -63,6 +64,7 @@ class FakeCell:
     async def register(self, ask: Register) -> Registered:
         await self._heard()
         self.registered.append(ask)
+        self.forgotten = False
         return Registered(
             registration=3,
             key="a2V5",
@@ -73,6 +75,8 @@ class FakeCell:
 
     async def heartbeat(self, worker_id: str, beat: Heartbeat) -> HeartbeatReply:
         await self._heard()
+        if self.forgotten:
+            raise CellRefused(409, "forgotten-registration", "the store was lost")
         self.beats.append(beat)
         return HeartbeatReply(
             desired_state=self.desired, heartbeat_interval_s=0.05, revoked=self.revoked
@@ -283,6 +287,22 @@ def test_a_newer_instance_of_its_name_stops_it() -> None:
         assert stopped.group_contains(Superseded)
 
     asyncio.run(run())
+
+
+def test_a_cell_that_forgot_it_is_told_again_and_no_session_ends() -> None:
+    async def act(scene: Scene) -> None:
+        await scene.ready()
+        scene.start()
+        scene.cell.forgotten = True
+
+        await scene.cell.until(lambda: len(scene.cell.registered) == 2)
+        beats = len(scene.cell.beats)
+        await scene.cell.until(lambda: len(scene.cell.beats) > beats)
+
+        assert [one.resumes for one in scene.cell.registered] == [False, True]
+        assert len(scene.cell.beats[-1].running) == 1
+
+    play(act)
 
 
 def test_leaving_drains_tells_and_deregisters() -> None:

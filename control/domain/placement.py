@@ -19,6 +19,8 @@ AVATAR_MARGIN = 0.05
 """A worker that already holds the avatar wins among those this close to the best."""
 HEADS = 8
 """How many of the best free workers are looked at."""
+HEAD_PAGES = 4
+"""Pages of heads that are looked at before nobody is found."""
 
 
 START_CAP = 4

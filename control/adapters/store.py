@@ -17,7 +17,7 @@ from valkey.backoff import ExponentialBackoff
 from valkey.cluster import ValkeyCluster
 from valkey.retry import Retry
 
-from control.domain import leases
+from control.domain import leases, placement
 from control.domain.queueing import Line
 from control.domain.session import Session
 from control.services.ports import (
@@ -152,7 +152,7 @@ class ValkeyStore:
 
     def session(self, session_id: str) -> Session | None:
         fields = self._call("hgetall", f"{self._prefix}s:{session_id}")
-        return _session(session_id, fields) if fields else None
+        return _session(session_id, fields, self._region) if fields else None
 
     def page(
         self, tenant: str | None, before: int | None, limit: int
@@ -173,7 +173,11 @@ class ValkeyStore:
         )
         ids = [sid for sid, _ in found]
         read = self._of_each(ids, lambda pipe, key: pipe.hgetall(key))
-        sessions = [_session(sid, fields) for sid, fields in zip(ids, read, strict=True) if fields]
+        sessions = [
+            _session(sid, fields, self._region)
+            for sid, fields in zip(ids, read, strict=True)
+            if fields
+        ]
         return sessions, int(found[-1][1]) if len(found) == limit else None
 
     def _of_each(self, ids: Sequence[str], ask: Callable[[Any, str], Any]) -> list[Any]:
@@ -347,7 +351,7 @@ def _worker(name: str, raw: str, facts: dict[str, Any], kinds: dict[str, str]) -
     }
 
 
-def _session(session_id: str, fields: dict[str, str]) -> Session:
+def _session(session_id: str, fields: dict[str, str], region: str) -> Session:
     given = json.loads(fields["given"])
     return Session(
         session_id=session_id,
@@ -355,7 +359,7 @@ def _session(session_id: str, fields: dict[str, str]) -> Session:
         lesson_id=given.get("lesson_id", ""),
         avatar=fields["avatar"],
         status=fields["status"],
-        region=given.get("region", ""),
+        region=given.get("region", region),
         worker_id=fields.get("worker_id"),
         worker_url=fields.get("worker_url", ""),
         worker_registration=int(fields.get("worker_registration", 0)),
@@ -381,11 +385,13 @@ def _session(session_id: str, fields: dict[str, str]) -> Session:
 
 def _why(fields: dict[str, str]) -> dict[str, Any]:
     """What the last choice saw, in the numbers the store had."""
+    chosen, generation, store_ms = fields["chose"].split("|")
     return {
-        "chosen": fields["worker_id"],
-        "generation": int(fields["generation"]),
-        "store_ms": int(fields["store_ms"]),
+        "chosen": chosen,
+        "generation": int(generation),
+        "store_ms": int(store_ms),
         "distance": float(fields["distance"]),
+        "margin": placement.AVATAR_MARGIN,
         "excluded": fields["left_out"].split(),
         "candidates": [_head(one) for one in fields["heads"].split(" ")],
     }

@@ -15,8 +15,6 @@ DEAD_AFTER_S = 15.0
 MAX_PLACEMENTS = 3
 UNDRIVEN_AFTER_S = 3.0
 """A session that still starts after this is started again: the execution's name makes it safe."""
-START_CAP = 4
-"""Leases not yet confirmed that a worker should have at most; more only where all have as many."""
 TICKET_TTL_S = 30.0
 """A queued session that nobody asks for this long leaves the queue."""
 MOST_QUEUED = 10_000

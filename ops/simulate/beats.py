@@ -61,7 +61,7 @@ class Beats(Steps):
         if heard["slots"] < worker.slots:
             state.shrunk.add(worker_id)
         worker.state, worker.slots = heard["state"], heard["slots"]
-        worker.late = float(f"{0.7 * worker.late + 0.3 * heard['late']:.14g}")
+        worker.late = float(f"{0.7 * worker.late + 0.3 * heard['late']:.3f}")
         if registration > worker.registration:  # a failover forgot that it registered
             worker.registration = state.reg[worker_id] = registration
         if state.used.get(worker_id, 0) <= worker.slots:

@@ -28,11 +28,11 @@ class Slots:
     def _alive(self, name: str) -> bool:
         state, now = self.state, self.now_ms()
         heard = state.hb.get(name)
-        return heard is not None and (now - heard <= DEAD_MS or state.grace > now)
+        return heard is not None and (now - heard < DEAD_MS or state.grace > now)
 
     def _forgiving(self) -> bool:
         state, now = self.state, self.now_ms()
-        if state.heard is None or now - state.heard > DEAD_MS:
+        if state.heard is None or now - state.heard >= DEAD_MS:
             state.grace = now + DEAD_MS
         state.heard = now
         return state.grace > now
@@ -64,9 +64,8 @@ class Slots:
         """The chosen worker, and every worker that was looked at, best first."""
         state, heads = self.state, self._page(excluded)
         scores = {name: placement.DISTANCE * distance + state.free[name] for name in heads}
-        order = sorted(heads, key=lambda name: (-scores[name], name))
-        seen = [self._candidate(name, avatar) for name in order]
-        calm = [one for one in seen if one["starts"] < leases.START_CAP] or seen
+        seen = [self._candidate(name, avatar) for name in heads]
+        calm = [one for one in seen if one["starts"] < placement.START_CAP] or seen
         if not calm:
             return None, seen
         least = scores[calm[0]["worker_id"]] - placement.AVATAR_MARGIN

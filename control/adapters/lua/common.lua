@@ -133,7 +133,7 @@ local function take(sid, name, seen, left_out)
   call('ZADD', STARTING, NOW, sid)
   call('HSET', P .. 's:' .. sid, 'status', 'starting', 'worker_id', name, 'generation', generation,
     'worker_url', call('HGET', P .. 'url', name), 'worker_registration', reg,
-    'store_ms', NOW, 'heads', seen, 'left_out', left_out or '')
+    'chose', name .. '|' .. generation .. '|' .. NOW, 'heads', seen, 'left_out', left_out or '')
   call('HINCRBY', P .. 's:' .. sid, 'placements', 1)
   record(sid)
   return generation

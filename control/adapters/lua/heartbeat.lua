@@ -5,8 +5,12 @@
 -- forgot: it is adopted again.
 local name = ARGV[1]
 local _, late, reg = worker_of(name)
-if not reg or reg ~= tonumber(ARGV[2]) then return {'stale', '', '[]', {}} end
+if not reg or reg > tonumber(ARGV[2]) then return {'stale', '', '[]', {}} end
 forgiving()
+if reg < tonumber(ARGV[2]) then -- a failover forgot that it registered
+  reg = tonumber(ARGV[2])
+  call('HSET', P .. 'reg', name, reg)
+end
 if call('HGET', P .. 'av', name) ~= ARGV[5] then
   call('HSET', P .. 'av', name, ARGV[5])
   for avatar in string.gmatch(ARGV[5], '[^,]+') do call('SADD', P .. 'avatars', avatar) end
@@ -17,7 +21,7 @@ call('ZADD', HB, NOW, name)
 
 local function adoptable(sid, generation)
   local s = call('HMGET', P .. 's:' .. sid, 'status', 'generation')
-  return not s[1] or (OPEN[s[1]] and s[1] ~= 'queued' and tonumber(s[2] or 0) <= generation)
+  return not s[1] or (OPEN[s[1]] and tonumber(s[2] or 0) <= generation)
 end
 
 -- The store lost the lease, or all it knew of the session: the run is the truth.
@@ -25,11 +29,12 @@ local function adopt(sid, generation)
   local key = P .. 's:' .. sid
   if call('EXISTS', key) == 0 then
     call('HSET', key, 'tenant', '', 'avatar', '', 'distance', 1, 'created_ms', NOW, 'expires_ms',
-      NOW + 6 * LIVE_MS, 'given', '{}')
+      NOW + 6 * LIVE_MS, 'given', '{}', 'placements', 1)
     local birth = call('INCR', P .. 'births')
     call('ZADD', P .. 'sessions', birth, sid)
     call('HINCRBY', P .. 'open', '', 1)
   end
+  leave_queue(sid, call('HGET', key, 'tenant'))
   call('HSET', key, 'worker_id', name, 'generation', generation, 'status', 'starting',
     'worker_url', call('HGET', P .. 'url', name), 'worker_registration', reg)
   call('HSET', LEASE, sid, name .. '|' .. generation)
@@ -38,16 +43,16 @@ local function adopt(sid, generation)
   call('HINCRBY', STARTS, name, 1)
   call('HDEL', key, 'confirmed')
   confirm(sid, name)
+  if generation > (tonumber(call('GET', P .. 'gen')) or 0) then call('SET', P .. 'gen', generation) end
   call('HINCRBY', P .. 'repairs', 'adopted', 1)
 end
 
-local revoked, names, newest = {}, {}, 0
+local revoked, names = {}, {}
 local running = ARGV[7] ~= '[]' and cjson.decode(ARGV[7]) or {}
 for _, one in ipairs(running) do
   local sid, generation, live = one[1], one[2], one[3]
   local on, leased = lease_of(sid)
-  names[sid] = true
-  newest = math.max(newest, generation)
+  names[sid] = generation
   if on == name and leased == generation then
     if live and call('HEXISTS', P .. 's:' .. sid, 'confirmed') == 1 then
       call('ZADD', EXP, 'XX', 'GT', NOW + LIVE_MS, sid)
@@ -59,10 +64,10 @@ for _, one in ipairs(running) do
     call('HINCRBY', P .. 'repairs', 'revoked', 1)
   end
 end
-if newest > (tonumber(call('GET', P .. 'gen')) or 0) then call('SET', P .. 'gen', newest) end
 
 for _, sid in ipairs(call('SMEMBERS', P .. 'on:' .. name)) do
-  if names[sid] then
+  local _, leased = lease_of(sid)
+  if names[sid] == leased then
     call('HDEL', P .. 'miss', sid)
   elseif call('HEXISTS', P .. 's:' .. sid, 'confirmed') == 1 then
     call('HSETNX', P .. 'miss', sid, NOW)

@@ -165,29 +165,31 @@ def grant_token(call: Call, session_id: str) -> Answer:
 def explain_session(call: Call, session_id: str) -> Answer:
     """Which workers were considered, what each scored, and which was chosen."""
     session = sessions.own(call.cell, call.client, session_id)
-    why = session.why
-    if not why:
+    if not session.why:
         raise not_found("placement of the queued session", session_id)
+    return Answer(200, why_view(session))
+
+
+def why_view(session: Session) -> Why:
+    """What the session's last choice saw, and what that scored. Raises KeyError of a queued one."""
+    why = session.why
     weights = Terms(
         distance=placement.DISTANCE,
         load=placement.LOAD,
         performance=placement.PERFORMANCE,
         capacity=placement.CAPACITY,
     )
-    return Answer(
-        200,
-        Why(
-            session_id=session.session_id,
-            chosen=why["chosen"],
-            generation=why["generation"],
-            weights=weights,
-            avatar_margin=placement.AVATAR_MARGIN,
-            start_cap=placement.START_CAP,
-            candidates=tuple(_candidate(one, why["distance"]) for one in why["candidates"]),
-            excluded=tuple(why["excluded"]),
-            store_time=_time(why["store_ms"]),
-            note=session.reason or "",
-        ),
+    return Why(
+        session_id=session.session_id,
+        chosen=why["chosen"],
+        generation=why["generation"],
+        weights=weights,
+        avatar_margin=placement.AVATAR_MARGIN,
+        start_cap=placement.START_CAP,
+        candidates=tuple(_candidate(one, why["distance"]) for one in why["candidates"]),
+        excluded=tuple(why["excluded"]),
+        store_time=_time(why["store_ms"]),
+        note=session.reason or "",
     )
 
 

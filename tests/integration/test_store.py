@@ -229,6 +229,27 @@ def test_32_clients_sell_every_slot_once(desk: Desk) -> None:
     assert set(desk.used().values()) == {"10"}
 
 
+def test_a_class_that_starts_at_once_is_spread_by_what_is_taken_already(desk: Desk) -> None:
+    for index in range(5):
+        desk.worker(f"w{index}", 24)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda i: desk.place(f"pupil {i}"), range(60)))
+
+    assert desk.used() == {f"w{index}": "12" for index in range(5)}
+
+
+def test_requests_for_one_lesson_at_the_same_instant_get_one_session(desk: Desk) -> None:
+    desk.worker("w1", 24)
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: desk.place("the same"), range(48)))
+
+    assert [one.outcome for one in answers].count("placed") == 1
+    assert len({one.session_id for one in answers}) == 1
+    assert desk.used() == {"w1": "1"}
+
+
 # leases
 
 

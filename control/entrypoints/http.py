@@ -23,7 +23,7 @@ from control.domain.errors import (
     unauthorized,
     unavailable,
 )
-from control.entrypoints.telemetry import logger, metrics
+from control.entrypoints.telemetry import count, logger
 from control.services import access
 from control.services.ports import Caller, Cell, StoreAway
 
@@ -150,9 +150,7 @@ def _serve(
         unexpected = RapidoError("Try again; if it stays, tell your operator the correlation id.")
         response = _problem(unexpected, correlation_id)
     if response.status_code >= 500:
-        metrics.add_metric("Refused" if response.status_code == 503 else "Faults", "Count", 1)
-    if metrics.metric_set:
-        metrics.flush_metrics()
+        count("Refused" if response.status_code == 503 else "Faults")
     response.headers["X-Correlation-Id"] = correlation_id
     logger.info(
         "answered",

@@ -25,7 +25,7 @@ from control.domain.errors import Fault, invalid, not_found
 from control.domain.geography import Point
 from control.domain.session import Session
 from control.entrypoints.http import Answer, Call, endpoint
-from control.entrypoints.telemetry import metrics
+from control.entrypoints.telemetry import count
 from control.services import sessions
 
 blueprint = Blueprint(__name__)
@@ -76,9 +76,10 @@ def create_session(call: Call) -> Answer:
         call.cell, call.client, call.body, key, _viewer(call), call.correlation_id
     )
     if session.status == Status.QUEUED and (standing := sessions.queued(call.cell, session)):
-        metrics.add_metric("SessionsQueued", "Count", int(new))
+        if new:
+            count("SessionsQueued")
         return Answer(202, _ticket(session, *standing))
-    metrics.add_metric("SessionsPlaced" if new else "SessionsFound", "Count", 1)
+    count("SessionsPlaced" if new else "SessionsFound")
     view = _view(session, sessions.learner_token(call.cell, session) if session.is_open else None)
     return Answer(201 if new else 200, view)
 

@@ -34,7 +34,7 @@ check: $(DEV) ## Lint, format, types, import arrows, template
 	$(BIN)/cfn-lint template.yaml
 
 bench: $(DEV) ## Every bench, results under out/bench
-	$(BIN)/rapido bench control $(ARGS)
+	$(BIN)/rapido bench all $(ARGS)
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: set PYTHON to one, as in: make test PYTHON=python3.12")'

@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import threading
+import time
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -131,19 +132,29 @@ def demo(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="control")],
-    quick: Annotated[bool, typer.Option(help="Fewer runs.")] = False,
+    name: Annotated[str, typer.Argument(help="control, placement, or all of them.")],
+    quick: Annotated[bool, typer.Option(help="Less of everything: a minute a bench.")] = False,
     out: Annotated[Path, typer.Option(help="Where the results go.")] = Path("out/bench"),
 ) -> None:
     """Measure a part; the file out/bench/NAME.json has each figure beside its baseline."""
-    from ops import bench as benches
-    from ops.demo.figures import show
+    from ops.bench import BENCHES
+    from ops.figures import show
 
-    if name != "control":
-        raise typer.BadParameter(f"{name}: not a bench; there is control", param_hint="NAME")
-    figures = benches.control(out, quick)
-    show(figures, console)
-    if any(one.holds is False for one in figures.values()):
+    if name not in (*BENCHES, "all"):
+        known = ", ".join(BENCHES)
+        raise typer.BadParameter(f"{name}: not a bench; there is {known}", param_hint="NAME")
+    held = True
+    for one in BENCHES if name == "all" else (name,):
+        began = time.monotonic()
+
+        def say(line: str, bench: str = one, began: float = began) -> None:
+            clock = f"[{bench}] {time.monotonic() - began:5.1f} s  "
+            console.print(clock + line, markup=False, highlight=False, soft_wrap=True)
+
+        figures = BENCHES[one](out, quick, say)
+        show(figures, console)
+        held = held and all(figure.holds is not False for figure in figures.values())
+    if not held:
         raise typer.Exit(1)
 
 

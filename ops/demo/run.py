@@ -19,8 +19,8 @@ from ops.avatar.speech import Speech, held_out, synthesise
 from ops.cell.cell import Cell
 from ops.client import CallError, CellClient
 from ops.demo import media
-from ops.demo.figures import Figure, at_least, at_most, exactly, median, p95, show, write
 from ops.demo.learner import Learner
+from ops.figures import Figure, at_least, at_most, exactly, median, p95, show, write
 from ops.speaker import Speaker
 
 SAMPLES = 40

@@ -28,6 +28,8 @@ class Figure:
     baseline: float | None = None
     ratio: float | None = None
     note: str = ""
+    baseline_unit: str | None = None
+    """None: the value's own."""
 
 
 def at_most(
@@ -77,9 +79,7 @@ def write(path: Path, bench: str, figures: Mapping[str, Figure]) -> dict[str, An
 
 def _rounded(figure: dict[str, Any]) -> dict[str, Any]:
     return {
-        key: (None if isinstance(v, float) and not np.isfinite(v) else round(v, 3))
-        if isinstance(v, float)
-        else v
+        key: (float(f"{v:.6g}") if np.isfinite(v) else None) if isinstance(v, float) else v
         for key, v in figure.items()
     }
 
@@ -88,9 +88,11 @@ def show(figures: Mapping[str, Figure], console: Console) -> None:
     """The table on screen."""
     table = Table(title="What was measured", title_justify="left")
     for column in ("figure", "value", "bare", "goal", ""):
-        table.add_column(column, justify="left" if column in ("figure", "") else "right")
+        table.add_column(
+            column, justify="left" if column in ("figure", "") else "right", overflow="fold"
+        )
     for name, one in figures.items():
-        bare = "" if one.baseline is None else f"{one.baseline:.3g} {one.unit}"
+        bare = "" if one.baseline is None else f"{one.baseline:.3g} {one.baseline_unit or one.unit}"
         mark = {True: "[green]holds", False: "[red]missed", None: ""}[one.holds]
         table.add_row(name, f"{one.value:.3g} {one.unit}", bare, one.goal, mark)
     console.print(table)

@@ -1,4 +1,4 @@
-"""``rapido bench``: figures, each beside a baseline of the same run."""
+"""``rapido bench control``: what a cold function costs before it answers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from ops.cell.files import ROOT
-from ops.demo.figures import Figure, at_most, write
+from ops.figures import Figure, at_most, write
 
 IMPORT_LIMIT_MS = 350.0
 # PyJWT loads cryptography where it finds it; what ships (requirements.txt) does not hold it
@@ -48,8 +49,9 @@ def cold_import_ms(runs: int) -> tuple[float, float]:
     return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
 
 
-def control(out: Path, quick: bool) -> dict[str, Figure]:
+def control(out: Path, quick: bool, say: Callable[[str], None]) -> dict[str, Figure]:
     """The control plane: what a cold function costs before it answers."""
+    say("a new interpreter imports app.py, again and again")
     took, bare = cold_import_ms(5 if quick else 15)
     figure = at_most(took, "ms", IMPORT_LIMIT_MS)
     note = "baseline: the interpreter's own start and end; ratio = value ÷ it"

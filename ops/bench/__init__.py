@@ -1,0 +1,15 @@
+"""``rapido bench``: figures, each beside a baseline of the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ops.bench.control import control
+from ops.bench.placement import placement
+from ops.figures import Figure
+
+Bench = Callable[[Path, bool, Callable[[str], None]], dict[str, Figure]]
+"""(folder of the results, quick, where progress is told) -> figures by name."""
+
+BENCHES: Mapping[str, Bench] = {"control": control, "placement": placement}

@@ -67,6 +67,8 @@ def start_http_cell(supervisor: Supervisor, folder: Path, store_url: str) -> Htt
         **own_environment(),
         **aws_environment(aws_url, REGION),
         **plan.deployment().environment(),
+        # on AWS the minute's tick is a process of its own: here it would share this one
+        "RAPIDO_SCHEDULE_SCALE": "0.001",
     }
 
     def answers() -> bool:

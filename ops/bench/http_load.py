@@ -77,7 +77,7 @@ def _at_rate(
     taking = threading.Lock()
 
     def run(_: int) -> list[float]:
-        took = []
+        took: list[float] = []
         with closing(_Client(port, key)) as client:
             client.health()  # connected before the first is due
             while True:

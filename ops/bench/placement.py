@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from ops.bench import http_load, memory, post, regret, speed
-from ops.bench.crowd import Crowd, crowd
+from ops.bench.crowd import LEARNER, Crowd, crowd
 from ops.bench.http_cell import start_http_cell
 from ops.bench.placement_figures import Http, Measured, Sold, curves, figures
 from ops.bench.published import Published
@@ -135,7 +135,7 @@ def _load_published(stage: Stage) -> tuple[dict[int, Published], float]:
 
 def _published_session_bytes(published: Published) -> int:
     session_id = "s-bench-0123456789abcdef"
-    published.place(session_id, speed.LEARNER)
+    published.place(session_id, LEARNER)
     size = published.session_bytes(session_id)
     published.finish(session_id)
     return size

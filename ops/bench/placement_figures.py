@@ -83,9 +83,8 @@ def _at_most(
     ratio = baseline / value if value and not baseline_unit else None
     if ratio is not None:
         note += "; ratio = baseline ÷ value"
-    return Figure(
-        value, unit, f"≤ {limit:g}", value <= limit, baseline, ratio, note, baseline_unit or None
-    )
+    goal, measured_in = f"≤ {limit:g}", baseline_unit or None
+    return Figure(value, unit, goal, value <= limit, baseline, ratio, note, measured_in)
 
 
 def _at_least(value: float, limit: float, baseline: float, note: str) -> Figure:
@@ -111,9 +110,7 @@ def _speed(m: Measured) -> dict[str, Figure]:
             grows, "x", 1.3, m.published_s[many] / m.published_s[few],
             f"p50 at {many:,} ÷ at {few} workers; baseline: the published algorithm's",
         ),
-        "finish_vs_noop_10k": _untold(
-            m.finish_s[many] / m.noop_s, "x", f"p50 of finish ÷ no-op's at {many:,} workers"
-        ),
+        "finish_vs_noop_10k": _untold(m.finish_s[many] / m.noop_s, "x", "p50 of finish ÷ no-op's"),
     }  # fmt: skip
 
 
@@ -169,9 +166,7 @@ def _memory(m: Measured) -> dict[str, Figure]:
             f"record with its reasons ({leased.record_bytes:.0f} B) and the lists and the lesson's "
             f"key that find it ({leased.listed_bytes:.0f} B); baseline: the published session",
         ),
-        "bytes_per_session": _untold(
-            leased.session_bytes, "B", f"all of it, at {leased.leases:,} live sessions"
-        ),
+        "bytes_per_session": _untold(leased.session_bytes, "B", "all of it, at the same number"),
         "bytes_per_worker": _at_most(
             whole - facts, "B", 250, m.published_worker_bytes,
             "growth of the store at 10,000 workers, without what each registered as "
@@ -199,7 +194,5 @@ def _http(m: Measured) -> dict[str, Figure]:
             sold.oversold, "slots", 0, theirs.oversold,
             f"of 1,000, 32 HTTP clients at once, {m.http.answered} answered 201; {slots}", "slots",
         ),
-        "unsold": _at_most(
-            sold.unsold, "slots", 0, theirs.unsold, f"of the same 1,000; {slots}", "slots",
-        ),
+        "unsold": _at_most(sold.unsold, "slots", 0, theirs.unsold, f"of them; {slots}", "slots"),
     }  # fmt: skip

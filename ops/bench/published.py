@@ -29,7 +29,7 @@ class Published:
         """``workers`` of them, spread over all regions, none in use."""
         regions = list(REGIONS)
         for first in range(0, workers, _CHUNK):
-            pipe = self._client.pipeline(transaction=False)
+            pipe: Any = self._client.pipeline(transaction=False)
             for number in range(first, min(workers, first + _CHUNK)):
                 name = f"w{number:06d}"
                 region = regions[number % len(regions)]

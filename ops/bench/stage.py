@@ -40,7 +40,7 @@ class Noop:
 
     def __init__(self, url: str) -> None:
         self._client = plain_client(url)
-        self._sha = self._client.script_load("return 1")
+        self._sha = str(self._client.script_load("return 1"))
 
     def __call__(self) -> None:
         """One round trip."""
@@ -119,7 +119,7 @@ class Stage:
 
     def leases(self, session_ids: list[str]) -> list[tuple[str, int]]:
         """(worker, generation) of each; raises BenchError for one that holds none."""
-        found: list[Any] = self.raw.hmget(self.key("lease"), session_ids)
+        found: Any = self.raw.hmget(self.key("lease"), session_ids)
         if None in found:
             raise BenchError(f"{session_ids[found.index(None)]} holds no lease")
         pairs = (lease.rpartition("|") for lease in found)

@@ -12,6 +12,8 @@ FINISHED_TTL_S = 24 * 3600.0
 """How long a finished session can still be read from the store."""
 HEARTBEAT_INTERVAL_S = 5.0
 DEAD_AFTER_S = 15.0
+QUIET_AFTER_S = 6.0
+"""No worker at all was heard for longer: the store was away, not they."""
 MAX_PLACEMENTS = 3
 UNDRIVEN_AFTER_S = 3.0
 """A session that still starts after this is started again: the execution's name makes it safe."""

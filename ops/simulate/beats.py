@@ -28,7 +28,7 @@ class Beats(Steps):
         state.facts[worker_id] = {k: v for k, v in facts.items() if k != "avatars"}
         self._announce(worker_id, facts["avatars"])
         state.desired.discard(worker_id)
-        self._forgiving()
+        self._forgiving(spoke=True)
         state.hb[worker_id] = self.now_ms()
         self._refresh(worker_id)
         return state.reg[worker_id]
@@ -42,7 +42,7 @@ class Beats(Steps):
         worker = self.state.workers.get(worker_id)
         if worker is None or registration < worker.registration:
             return None
-        self._forgiving()
+        self._forgiving(spoke=True)
         self._hear(worker_id, worker, registration, heard)
         runs: list[Run] = [(sid, int(gen), bool(live)) for sid, gen, live in heard["running"]]
         revoked = tuple((run[0], run[1]) for run in runs if not self._belongs(worker_id, run))

@@ -10,6 +10,7 @@ from control.domain import leases, placement
 from ops.simulate.state import State, Worker
 
 DEAD_MS = int(leases.DEAD_AFTER_S * 1000)
+QUIET_MS = int(leases.QUIET_AFTER_S * 1000)
 UNCONFIRMED_MS = int(leases.UNCONFIRMED_TTL_S * 1000)
 LIVE_MS = int(leases.LIVE_TTL_S * 1000)
 MISSING_MS = int(leases.MISSING_RUN_S * 1000)
@@ -30,11 +31,16 @@ class Slots:
         heard = state.hb.get(name)
         return heard is not None and (now - heard < DEAD_MS or state.grace > now)
 
-    def _forgiving(self) -> bool:
+    def _forgiving(self, *, spoke: bool) -> bool:
+        """``spoke``: a worker did. A quiet time gives one grace, however often it is asked about:
+        else a fleet that died as a whole would be forgiven for ever."""
         state, now = self.state, self.now_ms()
-        if state.heard is None or now - state.heard >= DEAD_MS:
-            state.grace = now + DEAD_MS
-        state.heard = now
+        if state.heard is None or now - state.heard > QUIET_MS:
+            if state.excused is None or state.excused != state.heard:
+                state.grace = now + DEAD_MS
+            state.excused = state.heard
+        if spoke or state.heard is None:
+            state.heard = now
         return state.grace > now
 
     def _eligible(self, name: str) -> bool:

@@ -70,6 +70,7 @@ class State:
     repairs: dict[str, int] = field(default_factory=dict)
     heard: int | None = None
     grace: int = 0
+    excused: int | None = None
     keys: dict[str, tuple[dict[str, Any], int]] = field(default_factory=dict)
     failed_livekit: set[str] = field(default_factory=set)
 

@@ -89,7 +89,7 @@ class Steps(Slots):
             self._finish(session_id, "failed", "Nobody asked for its place any more.")
         for session_id in self._due(self.state.exp, limit):
             self._lose(session_id, "Its lease ran out.")
-        if not self._forgiving():
+        if not self._forgiving(spoke=False):
             self._reap_workers()
 
     def _reap_workers(self) -> None:

@@ -1,0 +1,250 @@
+"""One seeded run of a whole cell under faults, and what must be true after them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+from unittest.mock import patch
+
+from control.domain.geography import REGIONS
+from control.domain.rooms import LivekitServer
+from control.services import sessions, setup, upkeep
+from control.services.ports import Cell, Store
+from ops.simulate.clients import SimClient
+from ops.simulate.machine import SimStates, StatesError
+from ops.simulate.model import ModelStore
+from ops.simulate.ports import SimQueue, SimRecords, SimRooms, SimWorkerCalls
+from ops.simulate.watch import LINES, WatchedStore
+from ops.simulate.workers import SimWorker, Stream
+from ops.simulate.world import EPOCH_MS, Chances, World
+
+CALM_AFTER_MS = 90_000
+SETTLED_AFTER_MS = 250_000
+"""By then a setup that hung has timed out (120 s), and the tick has looked at it."""
+MakeStore = Callable[[Callable[[], int]], ModelStore]
+
+
+@dataclass(frozen=True)
+class Result:
+    """``problems`` is empty for a good run."""
+
+    seed: int
+    problems: tuple[str, ...]
+    figures: dict[str, int] = field(default_factory=dict)
+
+
+class Trial:
+    """A cell, its workers and its clients in one virtual world."""
+
+    def __init__(self, seed: int, make_store: MakeStore = ModelStore) -> None:
+        self.seed = seed
+        self.world = World(seed, Chances(), CALM_AFTER_MS)
+        self.model = make_store(lambda: self.world.now_ms)
+        self.states = SimStates(self.world)
+        self.rooms: dict[str, Stream] = {}
+        self.failovers = 0
+        self._calls = SimWorkerCalls(self.world)
+        self.fleet = self._calls.fleet
+        self.cell = self._cell()
+        self.states.functions = self._functions()
+        self.clients: list[SimClient] = []
+
+    def _cell(self) -> Cell:
+        region = "us-east-1"
+        return Cell(
+            name="sim",
+            region=region,
+            at=REGIONS[region],
+            livekit=(LivekitServer(region, "ws://livekit", REGIONS[region]),),
+            store=cast(Store, WatchedStore(self.world, self.model, self.fleet)),
+            workflows=self.states,
+            queue=SimQueue(self.world),
+            records=SimRecords(),
+            rooms=SimRooms(self.world, self._room_closed),
+            workers=self._calls,
+        )
+
+    def _functions(self) -> dict[str, Callable[[dict[str, Any]], Any]]:
+        cell = self.cell
+
+        def fail(event: dict[str, Any]) -> None:
+            fault = event["fault"]
+            said = fault["Cause"] if fault["Error"] == "NoWorker" else ""
+            setup.fail(cell, event["session_id"], said or "The avatar could not be started.")
+
+        return {
+            "PlaceFunction": lambda e: setup.place(cell, e["execution"], e["given"]),
+            "StartStreamFunction": lambda e: setup.start_stream(
+                cell, e["session_id"], e["task_token"]
+            ),
+            "ActivateFunction": lambda e: setup.activate(cell, e["session_id"], e["generation"]),
+            "RecordFunction": lambda e: {"recorded": upkeep.flush(cell), **e},
+            "PlaceAgainFunction": lambda e: setup.place_again(cell, e["session_id"]),
+            "FailFunction": fail,
+        }
+
+    def run(self) -> Result:
+        """From an empty cell to long after the last fault."""
+        with _seeded_ids(self.world.rng):
+            self._cast()
+            self._accidents()
+            self.world.run(EPOCH_MS + SETTLED_AFTER_MS)
+        if not self.world.problems:
+            for words in self._aftermath():
+                self.world.problem(words)
+        return Result(self.seed, tuple(self.world.problems), self._figures())
+
+    def _cast(self) -> None:
+        world, rng = self.world, self.world.rng
+        for number in range(8 if rng.random() < 0.15 else rng.randint(2, 4)):
+            name = f"w{number}"
+            worker = SimWorker(world, self.cell, name, rng.randint(1, 4), self.rooms)
+            self.fleet[name] = worker
+            world.at(rng.randint(0, 3_000), worker.boot)
+        burst_ms = rng.randint(5_000, 60_000)
+        for number in range(rng.randint(10, 20)):
+            tenant = rng.choice(sorted(LINES))
+            client = SimClient(world, self.cell, number, tenant, self._emptied)
+            self.clients.append(client)
+            in_class = number < 7
+            start_ms = burst_ms + rng.randint(0, 800) if in_class else rng.randint(4_000, 75_000)
+            world.at(start_ms, client.begin)
+        world.at(rng.randint(0, 60_000), self._tick)
+        world.at(1_000, self._sweep)
+
+    def _tick(self) -> None:
+        self.world.at(60_000, self._tick)
+        if not self.world.chance(self.world.chances.lost):
+            answer = self.states.run(lambda _: upkeep.tick(self.cell), {})
+            if isinstance(answer, StatesError) and not self._is_expected(answer):
+                self.world.problem(f"the tick raised {answer.name}: {answer.cause}")
+
+    @staticmethod
+    def _is_expected(answer: StatesError) -> bool:
+        return answer.name in ("StoreAway", "RapidoError", "Lambda.Unknown")
+
+    def _sweep(self) -> None:
+        self.world.at(1_000, self._sweep)
+        for worker in self.fleet.values():
+            worker.sweep()
+
+    def _room_closed(self, room: str) -> None:
+        for worker in self.fleet.values():
+            worker.leave_room(room)
+
+    def _emptied(self, session_id: str) -> None:
+        self.world.at(10_000, lambda: self._room_closed(session_id))
+
+    def _accidents(self) -> None:
+        world, rng = self.world, self.world.rng
+        names = sorted(self.fleet)
+        for _ in range(rng.randint(0, 3)):
+            world.at(rng.randint(8_000, CALM_AFTER_MS), self._killer([rng.choice(names)]))
+        if rng.random() < 0.25:
+            zone = rng.sample(names, max(1, len(names) * 7 // 8))
+            world.at(rng.randint(20_000, CALM_AFTER_MS), self._killer(zone))
+        if rng.random() < 0.4:
+            self._cut_off(rng.choice(names), rng.randint(10_000, 60_000))
+        if rng.random() < 0.3:
+            worker = self.fleet[rng.choice(names)]
+            world.at(rng.randint(20_000, 80_000), lambda: (worker.up and worker.depart()) or None)
+        if rng.random() < 0.2:
+            world.at(rng.randint(20_000, 80_000), lambda: self._drained(rng.choice(names)))
+        if rng.random() < 0.5:
+            self._store_leaves(rng.randint(10_000, 60_000), rng.choice((1, 4, 9, 14, 20, 28)))
+        if rng.random() < 0.6:
+            self._fails_over(rng.randint(12_000, 80_000), rng.choice((20, 200, 1_000, 4_000)))
+
+    def _killer(self, names: list[str]) -> Callable[[], None]:
+        back = [self.world.rng.choice((None, 1_000, 9_000, 25_000)) for _ in names]
+
+        def kill() -> None:
+            for name, after_ms in zip(names, back, strict=True):
+                self.fleet[name].kill(after_ms)
+
+        return kill
+
+    def _drained(self, name: str) -> None:
+        if not self.world.store_away:
+            self.model.drain(name)
+
+    def _cut_off(self, name: str, at_ms: int) -> None:
+        worker = self.fleet[name]
+        self.world.at(at_ms, lambda: setattr(worker, "cut_off", True))
+        back_ms = at_ms + self.world.rng.choice((3_000, 12_000, 25_000))
+        self.world.at(back_ms, lambda: setattr(worker, "cut_off", False))
+
+    def _store_leaves(self, at_ms: int, for_s: int) -> None:
+        def leave() -> None:
+            self.world.store_away, self.world.store_left_ms = True, self.world.now_ms
+
+        self.world.at(at_ms, leave)
+        self.world.at(at_ms + for_s * 1000, lambda: setattr(self.world, "store_away", False))
+
+    def _fails_over(self, at_ms: int, lost_ms: int) -> None:
+        """The replica has all but the last writes; nobody is answered while it takes over."""
+        copies: list[Any] = []
+        self.world.at(at_ms - lost_ms, lambda: copies.append(self.model.clone()))
+
+        def fail_over() -> None:
+            self.model.restore(copies[0])
+            self.failovers += 1
+
+        self.world.at(at_ms, fail_over)
+        self._store_leaves(at_ms, self.world.rng.randint(1, 3))
+
+    def _aftermath(self) -> Iterator[str]:
+        yield from self.model.check()
+        state = self.model.state
+        playing = {
+            (one.session_id, one.generation): name
+            for name, worker in self.fleet.items()
+            for one in worker.playing()
+            if one.state == "live"
+        }
+        for sid, (name, generation) in state.lease.items():
+            if playing.get((sid, generation)) != name:
+                yield f"a slot leaked: {sid} has a lease on {name} and does not run there"
+        for (sid, generation), name in playing.items():
+            if state.lease.get(sid) != (name, generation):
+                yield f"{name} runs {sid} without its lease"
+        if state.turns and state.free:
+            yield f"{len(state.tickets)} wait in the queue while {len(state.free)} have free slots"
+        for sid, kept in state.sessions.items():
+            if kept.session.status == "starting":
+                yield f"{sid} still starts, long after the last fault"
+            if not kept.session.is_open and not kept.session.reason:
+                yield f"{sid} {kept.session.status} and nobody says why"
+        yield from self._promises()
+
+    def _promises(self) -> Iterator[str]:
+        """Every accepted lesson was served, or its failure told."""
+        for client in self.clients:
+            for sid in client.accepted:
+                if self.model.session(sid) is None and not self.failovers:
+                    yield f"{sid} was accepted and is forgotten"
+            if client.accepted and client.told in ("nothing yet", "starting"):
+                yield f"the client of {client.accepted[-1]} knows of {client.told}"
+
+    def _figures(self) -> dict[str, int]:
+        counts = self.model.counts()
+        return {
+            "events": self.world.events,
+            "accepted": sum(len(client.accepted) for client in self.clients),
+            "live": counts.get("live", 0),
+            "ended": counts.get("ended", 0),
+            "failed": counts.get("failed", 0),
+            "failovers": self.failovers,
+            **self.model.repairs(),
+        }
+
+
+@contextmanager
+def _seeded_ids(rng: random.Random) -> Iterator[None]:
+    """Session ids of the run's own chance, so that a seed is the same run again."""
+    seeded = lambda cell: f"s-{cell}-{rng.getrandbits(40):010x}"  # noqa: E731
+    with patch.object(sessions, "new_session_id", seeded):
+        yield

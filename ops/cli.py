@@ -25,9 +25,11 @@ app = typer.Typer(
 session = typer.Typer(help="Sessions: one lesson's avatar each.", no_args_is_help=True)
 worker = typer.Typer(help="Workers, for operators.", no_args_is_help=True)
 avatar = typer.Typer(help="Avatars: train, check, look.", no_args_is_help=True)
+simulate = typer.Typer(help="Trials without machines, each the same again.", no_args_is_help=True)
 app.add_typer(session, name="session")
 app.add_typer(worker, name="worker")
 app.add_typer(avatar, name="avatar")
+app.add_typer(simulate, name="simulate")
 
 console = Console()
 Url = Annotated[
@@ -379,6 +381,23 @@ def avatar_check(name: str) -> None:
         console.print(str(error), style="red", highlight=False)
         raise typer.Exit(1) from None
     _print({"name": found.name, "crop": found.crop, "held_out": found.manifest["held_out"]}, False)
+
+
+@simulate.command("faults")
+def simulate_faults(
+    seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 1,
+    runs: Annotated[int, typer.Option(min=1, help="How many seeds, one after the other.")] = 100,
+    mutants: Annotated[
+        bool, typer.Option("--mutants", help="Deliberate bugs, each against that many seeds.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """A cell under faults: nothing oversold, no slot leaked, every lesson served or told."""
+    from ops.simulate.report import print_mutants, print_trials
+
+    show = print_mutants if mutants else print_trials
+    if not show(console, seed, runs, as_json):
+        raise typer.Exit(1)
 
 
 def main() -> None:

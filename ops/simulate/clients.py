@@ -13,7 +13,10 @@ from control.services.ports import Caller, Cell
 from ops.simulate.world import Backoff, World
 
 POLL_MS = 4_000
-MOST_ASKS = 25
+MOST_ASKS = 60
+RELOADS_UNTIL_MS = 150_000
+STAY_AFTER_MS = 230_000
+"""Who is in a lesson then stays: the end of the run must not fall into somebody's leaving."""
 
 
 class SimClient:
@@ -91,9 +94,12 @@ class SimClient:
         if session.status != "live" and waited_ms > self._patience_ms:
             self._leave()
             return
-        self.world.at(POLL_MS, self._poll)
+        reloads = self.world.since_ms < RELOADS_UNTIL_MS and self.world.rng.random() < 0.15
+        self.world.at(POLL_MS, self.begin if reloads else self._poll)
 
     def _leave(self) -> None:
+        if self.world.since_ms > STAY_AFTER_MS:
+            return
         session_id = self.accepted[-1]
         self.told = "left"
         if self.world.rng.random() < 0.3:  # closes its page: the worker notices by itself

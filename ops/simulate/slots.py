@@ -102,7 +102,7 @@ class Slots:
 
     def _take(self, session_id: str, name: str, seen: list[dict[str, Any]]) -> None:
         state, now, kept = self.state, self.now_ms(), self.state.sessions[session_id]
-        state.gen = max(state.gen + 1, now)
+        state.gen = self._next_generation()
         if state.gen in self._issued:
             self.repeated.append(state.gen)
         self._issued.add(state.gen)
@@ -126,6 +126,10 @@ class Slots:
         )
         self._refresh(name)
         self._record(session_id)
+
+    def _next_generation(self) -> int:
+        """No less than the time, so that it grows across a failover that forgot some."""
+        return max(self.state.gen + 1, self.now_ms())
 
     def _hold(self, session_id: str, name: str, generation: int, until_ms: int) -> None:
         """The lease itself; its generation and worker become the session's."""

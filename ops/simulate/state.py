@@ -114,7 +114,13 @@ def snapshot(state: State) -> dict[str, Any]:
 
 def problems(state: State) -> list[str]:
     """Every invariant of the store that does not hold, in words; none when all hold."""
-    return [*_of_leases(state), *_of_workers(state), *_of_sessions(state), *_of_queues(state)]
+    return [
+        *_of_leases(state),
+        *_of_workers(state),
+        *_of_sessions(state),
+        *_of_lessons(state),
+        *_of_queues(state),
+    ]
 
 
 def _of_leases(state: State) -> Iterator[str]:
@@ -167,6 +173,17 @@ def _of_sessions(state: State) -> Iterator[str]:
     for tenant in sorted({*open_now, *state.open}):
         if open_now[tenant] != state.open.get(tenant, 0):
             yield f"{tenant!r} counts {state.open.get(tenant, 0)} open, has {open_now[tenant]}"
+
+
+def _of_lessons(state: State) -> Iterator[str]:
+    lessons = Counter(
+        (kept.session.tenant, kept.session.lesson_id)
+        for kept in state.sessions.values()
+        if kept.session.is_open and kept.session.lesson_id
+    )
+    for (tenant, lesson), count in lessons.items():
+        if count > 1:
+            yield f"lesson {lesson} of {tenant} has {count} open sessions"
 
 
 def _of_queues(state: State) -> Iterator[str]:

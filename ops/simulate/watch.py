@@ -101,8 +101,9 @@ class WatchedStore:
             return
         if session.status == "queued" or answer.session_id not in self._model.state.lease:
             return
-        asked = isinstance(given[0], Placing)
-        known = answer.outcome == "existing" and session.status == "live" and asked
+        # a key's session is the answer to that key whatever became of it
+        keyless = isinstance(given[0], Placing) and given[0].idempotency_key is None
+        known = answer.outcome == "existing" and session.status == "live" and keyless
         if answer.outcome == "placed" or known:
             heard = self._model.state.hb.get(session.worker_id)
             forgiven = self._model.state.grace > self._world.now_ms
@@ -111,13 +112,14 @@ class WatchedStore:
                 self._world.problem(f"{what} {answer.session_id} on dead {session.worker_id}")
 
     def _judge_deaths(self, name: str, given: tuple[Any, ...], heard: dict[str, int]) -> None:
-        """A fleet must not die of the store's illness: a worker that speaks, and was heard until
-        the store left, is alive."""
+        """A fleet must not die of the store's illness: a worker that was heard until the store
+        left, and speaks, is alive until it had a while to be heard again."""
         for dead in heard.keys() - self._model.state.hb.keys():
             if name == "deregister" and dead == given[0]:
                 continue
             worker, now = self._fleet[dead], self._world.now_ms
             silent_ms = now - worker.last_word_ms
             unheard_ms = self._world.store_left_ms - heard[dead]
-            if worker.up and silent_ms <= QUIET_MS and unheard_ms <= QUIET_MS:
+            back_ms = now - self._world.store_back_ms
+            if worker.up and max(silent_ms, unheard_ms, back_ms) <= QUIET_MS and unheard_ms >= 0:
                 self._world.problem(f"{dead} was declared dead and spoke {silent_ms} ms ago")

@@ -16,7 +16,7 @@ from control.contracts.worker import (
 )
 from control.domain.errors import RapidoError
 from control.services import workers
-from control.services.ports import Cell, StoreAway, WorkerRefused
+from control.services.ports import Cell, Pulse, StoreAway, WorkerRefused
 from ops.simulate.world import Backoff, Unreachable, World
 
 _HARDWARE = Hardware(cpu="simulated", cores=1, memory_gib=1.0, engine="none")
@@ -141,11 +141,12 @@ class SimWorker:
             self._later(self._backoff.next_ms(), self.life, self._beat)
             return
         self._backoff = Backoff(self.world)
-        for session_id, generation in answer.revoked:  # type: ignore[attr-defined]
+        assert isinstance(answer, Pulse)
+        for session_id, generation in answer.revoked:
             stream = self.streams.get(session_id)
             if stream is not None and stream.generation <= generation:
                 self._end(stream, told=False)
-        if answer.desired_state == "draining":  # type: ignore[attr-defined]
+        if answer.desired_state == "draining":
             self._state = WorkerState.DRAINING
         self._later(BEAT_MS, self.life, self._beat)
 
@@ -176,16 +177,22 @@ class SimWorker:
         self.streams[stream.session_id] = stream
         if len(self.playing()) > self.slots:
             self.world.problem(f"{self.name} runs {len(self.playing())} of {self.slots} streams")
-        fate = self.world.rng.random() if self.world.chance(0.06) else 1.0
-        if fate < 0.4:
+        fate = self.world.rng.random() if self.world.chance(0.1) else 1.0
+        if fate < 0.2:
             return  # no frame ever comes
+        if fate < 0.5:  # its learner leaves about when the setup stops waiting
+            left_ms = self.world.rng.randint(8_000, 10_100)
+            self._later(left_ms, self.life, lambda: self._end(stream))
+            return
         if fate < 0.8:
             self._later(400, self.life, lambda: self._end(stream, "failed"))
             return
         if fate < 0.9:
             self.kill(restart_after_ms=self.world.rng.randint(1_000, 30_000))
             return
-        self._later(self.world.rng.randint(300, 900), self.life, lambda: self._show(stream))
+        slow = self.world.chance(0.04)  # about when the setup stops waiting
+        shown_ms = self.world.rng.randint(*((7_000, 14_000) if slow else (300, 900)))
+        self._later(shown_ms, self.life, lambda: self._show(stream))
 
     def _show(self, stream: Stream) -> None:
         if self.streams.get(stream.session_id) is not stream or stream.state == "ending":

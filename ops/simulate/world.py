@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 EPOCH_MS = 1_800_000_000_000
 DEEPEST_PAUSE = 3
-PAUSES_MS = (5, 40, 40, 300, 2_000, 16_000)
+PAUSES_MS = (5, 40, 300, 2_000, 2_000, 16_000)
 
 
 class Died(BaseException):
@@ -20,29 +20,36 @@ class Died(BaseException):
 class Chances:
     """Of each accident, a call; all of them only while faults last."""
 
-    lost: float = 0.03
+    lost: float = 0.04
     doubled: float = 0.02
     delayed: float = 0.03
     answer_lost: float = 0.02
-    dies: float = 0.03
-    pauses: float = 0.006
+    dies: float = 0.05
+    pauses: float = 0.02
     store_fails: float = 0.003
 
 
 class World:
     """``now_ms`` is everybody's time but for the workers' own clocks, which are wrong."""
 
-    def __init__(self, seed: int, chances: Chances, calm_after_ms: int) -> None:
+    def __init__(
+        self,
+        seed: int,
+        chances: Chances,
+        calm_after_ms: int,
+        expected: tuple[type[Exception], ...] = (),
+    ) -> None:
         self.rng = random.Random(seed)  # noqa: S311 - a simulation's
         self.chances = chances
         self.now_ms = EPOCH_MS
         self.calm_after_ms = EPOCH_MS + calm_after_ms
         self.store_away = False
-        self.store_left_ms = EPOCH_MS
+        self.store_left_ms = self.store_back_ms = EPOCH_MS
         self.problems: list[str] = []
         self.events = 0
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
+        self._expected = expected
         self._fuses: list[int | None] = []
         self._pauses = 0
 
@@ -74,10 +81,18 @@ class World:
         self.now_ms = max(self.now_ms, until_ms)
 
     def invoke(self, act: Callable[[], object]) -> object:
-        """Runs a function of the control plane. Raises Died, and what it raises."""
+        """Runs a function of the control plane. Raises Died, and what it raises.
+
+        An error that is none of the expected ones is a problem of the run.
+        """
         self._fuses.append(self.rng.randint(1, 14) if self.chance(self.chances.dies) else None)
         try:
             return act()
+        except self._expected:
+            raise
+        except Exception as error:
+            self.problem(f"a function raised {type(error).__name__}: {error}")
+            raise
         finally:
             self._fuses.pop()
 

@@ -51,18 +51,19 @@ class Operations(RuleBasedStateMachine):
             self._register(f"w{number}", "demo")
             self.both("heartbeat", f"w{number}", 1, self._heard(count, 0.0, []))
 
-    def _register(self, worker: str, avatars: str) -> None:
-        self.both("register", worker, FACTS | {"url": f"http://{worker}", "avatars": avatars})
+    def _register(self, worker: str, avatars: str, resumes: bool = False) -> None:
+        own = {"url": f"http://{worker}", "avatars": avatars, "resumes": resumes}
+        self.both("register", worker, FACTS | own)
 
     @rule(
         worker=WORKERS,
-        change=st.sampled_from(["register", "register", "drain", "deregister"]),
+        change=st.sampled_from(["register", "resume", "drain", "deregister"]),
         avatars=st.sampled_from(["demo", "demo,fox"]),
         stale=st.sampled_from([0, 0, 1]),
     )
     def a_worker_comes_or_goes(self, worker: str, change: str, avatars: str, stale: int) -> None:
-        if change == "register":
-            self._register(worker, avatars)
+        if change in ("register", "resume"):
+            self._register(worker, avatars, resumes=change == "resume")
         elif change == "drain":
             self.both("drain", worker)
         else:

@@ -21,8 +21,9 @@ class Beats(Steps):
     def register(self, worker_id: str, facts: dict[str, Any]) -> int:
         self._forget()
         state = self.state
-        for session_id in list(state.on.get(worker_id, ())):
-            self._lose(session_id, "Its worker started anew.")
+        if not facts.get("resumes", False):
+            for session_id in list(state.on.get(worker_id, ())):
+                self._lose(session_id, "Its worker started anew.")
         state.reg[worker_id] = state.reg.get(worker_id, 0) + 1
         state.workers[worker_id] = Worker(0, 0.0, state.reg[worker_id], "warming")
         state.facts[worker_id] = {k: v for k, v in facts.items() if k != "avatars"}
@@ -32,6 +33,10 @@ class Beats(Steps):
         state.hb[worker_id] = self.now_ms()
         self._refresh(worker_id)
         return state.reg[worker_id]
+
+    def registration(self, worker_id: str) -> int | None:
+        worker = self.state.workers.get(worker_id)
+        return worker.registration if worker else None
 
     def _announce(self, worker_id: str, avatars: str) -> None:
         self.state.av[worker_id] = f",{avatars},"

@@ -95,7 +95,7 @@ class SimWorker:
             return
         self.world.send(act, lambda answer: then(answer) if self.life == life else None)
 
-    def _register(self) -> None:
+    def _register(self, resumes: bool = False) -> None:
         ask = Register(
             worker_id=self.name,
             url=f"http://{self.name}",
@@ -104,12 +104,16 @@ class SimWorker:
             version="1",
             hardware=_HARDWARE,
             avatars=("demo",),
+            resumes=resumes,
         )
-        self._say(lambda: workers.register(self.cell, ask), self._registered)
+        self._say(
+            lambda: workers.register(self.cell, ask),
+            lambda answer: self._registered(answer, resumes),
+        )
 
-    def _registered(self, answer: object) -> None:
+    def _registered(self, answer: object, resumes: bool) -> None:
         if not isinstance(answer, dict):
-            self._later(self._backoff.next_ms(), self.life, self._register)
+            self._later(self._backoff.next_ms(), self.life, lambda: self._register(resumes=resumes))
             return
         self.registration = answer["registration"]
         self._backoff = Backoff(self.world)
@@ -136,6 +140,9 @@ class SimWorker:
     def _beaten(self, answer: object) -> None:
         if isinstance(answer, RapidoError) and answer.slug == "stale-registration":
             self.kill(restart_after_ms=2_000)
+            return
+        if isinstance(answer, RapidoError) and answer.slug == "forgotten-registration":
+            self._register(resumes=True)
             return
         if isinstance(answer, Exception):
             self._later(self._backoff.next_ms(), self.life, self._beat)

@@ -4,7 +4,7 @@
 local P, call = KEYS[1], redis.call
 local FREE, USED, LEASE, EXP, HB = P .. 'free', P .. 'used', P .. 'lease', P .. 'exp', P .. 'hb'
 local WORKERS, STARTS, STARTING, TURNS = P .. 'w', P .. 'st', P .. 'starting', P .. 'turns'
-local DEAD_MS, UNCONFIRMED_MS, LIVE_MS, TICKET_MS = 15000, 15000, 3600000, 30000
+local DEAD_MS, QUIET_MS, UNCONFIRMED_MS, LIVE_MS, TICKET_MS = 15000, 6000, 15000, 3600000, 30000
 local FINISHED_S, START_CAP, HEADS, PAGES, MOST_QUEUED = 86400, 4, 8, 4, 10000
 local MARGIN = 0.05
 local OPEN = {queued = true, starting = true, live = true, moving = true}
@@ -37,20 +37,26 @@ local function refresh(name)
   return reg
 end
 
--- A gap in the store's own life (restart, failover) is not the workers' fault: when the store itself
--- was not called for a dead-interval, nobody is declared dead for another one.
+-- A gap in the store's own life (restart, failover) is not the workers' fault: when no worker was
+-- heard for longer than a heartbeat takes, nobody is declared dead for one dead-interval. One quiet
+-- time gives one such grace, else a fleet that died as a whole would be forgiven for ever.
 local function patient()
   return (tonumber(call('HGET', P .. 'life', 'grace')) or 0) > NOW
 end
 
-local function forgiving()
-  local called = tonumber(call('HGET', P .. 'life', 'called'))
-  if not called or NOW - called >= DEAD_MS then
-    call('HSET', P .. 'life', 'called', NOW, 'grace', NOW + DEAD_MS)
-    return true
+-- `spoke`: a worker did.
+local function forgiving(spoke)
+  local life = call('HMGET', P .. 'life', 'heard', 'grace', 'excused')
+  local heard, grace = tonumber(life[1]), tonumber(life[2]) or 0
+  if not heard or NOW - heard > QUIET_MS then
+    if not heard or life[3] ~= life[1] then
+      grace = NOW + DEAD_MS
+      call('HSET', P .. 'life', 'grace', grace)
+    end
+    if heard then call('HSET', P .. 'life', 'excused', heard) end
   end
-  call('HSET', P .. 'life', 'called', NOW)
-  return patient()
+  if spoke or not heard then call('HSET', P .. 'life', 'heard', NOW) end
+  return grace > NOW
 end
 
 local function dead(name)
@@ -210,7 +216,7 @@ end
 
 -- Bounded work: at most `limit` tickets, leases and silent workers' sessions a call.
 local function reap(limit)
-  local forgive = forgiving()
+  local forgive = forgiving(false)
   for _, sid in ipairs(call('ZRANGE', P .. 'tickets', '-inf', NOW, 'BYSCORE', 'LIMIT', 0, limit)) do
     finish(sid, 'failed', 'Nobody asked for its place any more.')
   end

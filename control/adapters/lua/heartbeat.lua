@@ -6,7 +6,7 @@
 local name = ARGV[1]
 local _, late, reg = worker_of(name)
 if not reg or reg > tonumber(ARGV[2]) then return {'stale', '', '[]', {}} end
-forgiving()
+forgiving(true)
 if reg < tonumber(ARGV[2]) then -- a failover forgot that it registered
   reg = tonumber(ARGV[2])
   call('HSET', P .. 'reg', name, reg)

@@ -17,7 +17,7 @@ call('HSET', P .. 'hw', ARGV[3], ARGV[4])
 call('HSET', P .. 'av', name, ARGV[5])
 for avatar in string.gmatch(ARGV[5], '[^,]+') do call('SADD', P .. 'avatars', avatar) end
 call('HDEL', P .. 'desired', name)
-forgiving()
+forgiving(true)
 call('ZADD', HB, NOW, name)
 refresh(name)
 return registration

@@ -21,7 +21,9 @@ class Beats(Steps):
     def register(self, worker_id: str, facts: dict[str, Any]) -> int:
         self._forget()
         state = self.state
-        if not facts.get("resumes", False):
+        if facts.get("resumes", False):
+            self.state.shrunk.add(worker_id)  # it tells its slots with its next word
+        else:
             for session_id in list(state.on.get(worker_id, ())):
                 self._lose(session_id, "Its worker started anew.")
         state.reg[worker_id] = state.reg.get(worker_id, 0) + 1

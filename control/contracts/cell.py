@@ -1,10 +1,13 @@
-"""What operators and health checks read about a cell."""
+"""What operators and health checks read about a cell, and what cells tell each other."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from control.contracts.base import Message, Utc
+from pydantic import Field
+
+from control.contracts.base import CellName, Message, Region, SessionId, Utc
+from control.contracts.session import CreateSession, UserLocation
 from control.contracts.worker import Hardware, WorkerState
 
 
@@ -64,3 +67,66 @@ class Fleet(Message):
     repairs: dict[str, int]
     """What reconciliation put right: leases ``revoked`` that a worker ran without, runs ``adopted``
     that the store had forgotten, leases ``unrun`` by their worker."""
+
+
+MOST_CHANGES = 256
+"""Lessons in one summary: 256 with the longest names stay under the 64 KiB of a body."""
+Sequence = Annotated[int, Field(ge=0, le=2**53 - 1)]
+
+
+class LessonChange(Message):
+    """A lesson that began or ended in the sender's cell.
+
+    ``lesson`` is a digest of tenant and lesson, the same in every cell; ``born_ms`` is Unix time.
+    """
+
+    lesson: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    session_id: SessionId
+    born_ms: Sequence
+    over: bool
+
+
+class Summary(Message):
+    """Body of ``PUT /api/v1/cell/peers/{cell}``: how the sender stands, and its lessons' changes.
+
+    ``best_score`` is its best worker's without the distance. ``lessons`` are the changes after
+    ``since``, in order, up to ``sequence``; ``since`` 0 begins the whole list anew, and ``more``
+    says that the next summary goes on.
+    """
+
+    cell: CellName
+    region: Region
+    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=300)] | None = None
+    free_slots: Annotated[int, Field(ge=0, le=10_000_000)]
+    best_score: Annotated[float, Field(ge=0, le=0.6)]
+    accepting: bool
+    since: Sequence
+    sequence: Sequence
+    more: bool = False
+    lessons: Annotated[tuple[LessonChange, ...], Field(max_length=MOST_CHANGES)] = ()
+    sent_at: Utc
+
+
+class SummaryHeard(Message):
+    """The answer to a summary: the changes up to ``sequence`` are known here."""
+
+    sequence: Sequence
+
+
+class HandOver(CreateSession):
+    """Body of ``POST /api/v1/cell/sessions``: a client's request as a peer got it.
+
+    ``hop`` is 1 and never more: what was handed over once is placed here or refused, not handed on
+    and not queued. ``viewer`` is the learner's place as the peer's edge saw it.
+    """
+
+    tenant: Annotated[str, Field(min_length=1, max_length=100)]
+    hop: Literal[1]
+    viewer: UserLocation | None = None
+    idempotency_key: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    correlation_id: Annotated[str, Field(max_length=100)] | None = None
+
+    def ask(self) -> CreateSession:
+        """The client's own body."""
+        names = set(CreateSession.model_fields)
+        return CreateSession.model_validate(self.model_dump(include=names))

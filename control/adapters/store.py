@@ -17,6 +17,7 @@ from valkey.backoff import ExponentialBackoff
 from valkey.cluster import ValkeyCluster
 from valkey.retry import Retry
 
+from control.adapters.peer_store import PeerStoreMixin
 from control.domain import leases, placement
 from control.domain.queueing import Line
 from control.domain.session import Session
@@ -94,7 +95,7 @@ def _client(url: str) -> Any:
     return valkey.Valkey.from_url(plain, retry=retry, retry_on_error=again, **options)
 
 
-class ValkeyStore:
+class ValkeyStore(PeerStoreMixin):
     """Slots, leases and sessions of one cell; docs/store.md is the contract.
 
     ``clock`` gives Unix ms instead of the store's own time, for tests of what time does.

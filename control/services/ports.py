@@ -10,6 +10,7 @@ from control.domain.geography import Point
 from control.domain.queueing import Line
 from control.domain.rooms import LivekitServer
 from control.domain.session import Session
+from control.services.peer_ports import Peer, PeerCalls, PeerStore
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Waiting:
     pace_ms: float | None
 
 
-class Store(Protocol):
+class Store(PeerStore, Protocol):
     """Slots, leases and sessions; docs/store.md says what each call does to the state.
 
     Raises StoreAway when it does not answer.
@@ -203,6 +204,9 @@ class Cell:
     records: Records
     rooms: Rooms
     workers: WorkerCalls
+    peer_calls: PeerCalls
+    peers: tuple[Peer, ...] = ()
+    """The other cells; none: this one is alone."""
 
 
 class StoreAway(Exception):

@@ -1,0 +1,18 @@
+-- Where a lesson is open, and how this cell and its peers stand. ARGV: lesson digest, peers...
+-- Answers {own open session or '', best score of an alive worker or '', 1 if unwell, now ms,
+-- "heard ms|JSON" or '' of each peer, "session|born ms" or '' of each peer}.
+-- Invariant: changes nothing.
+local own = call('GET', P .. 'lesson:' .. ARGV[1]) or ''
+local patience = patient()
+local best = ''
+local heads = call('ZRANGE', P .. 'free', 0, 31, 'REV', 'WITHSCORES')
+for i = 1, #heads, 2 do
+  local heard = tonumber(call('ZSCORE', P .. 'hb', heads[i]))
+  if heard and (patience or NOW - heard < DEAD_MS) then best = heads[i + 1] break end
+end
+local standings, owners = {}, {}
+for i = 2, #ARGV do
+  standings[i - 1] = call('HGET', P .. 'peers', ARGV[i]) or ''
+  owners[i - 1] = call('HGET', P .. 'peer:' .. ARGV[i], ARGV[1]) or ''
+end
+return {own, best, call('EXISTS', P .. 'unwell'), string.format('%d', NOW), standings, owners}

@@ -2,8 +2,8 @@
 
 from chalice.app import Chalice
 
-from control.entrypoints import cell_api, sessions_api, workers_api
+from control.entrypoints import cell_api, peers_api, sessions_api, workers_api
 
 app = Chalice(app_name="rapido")
-for module in (sessions_api, workers_api, cell_api):
+for module in (sessions_api, workers_api, peers_api, cell_api):
     app.register_blueprint(module.blueprint)

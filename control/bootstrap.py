@@ -9,12 +9,14 @@ from typing import Literal
 
 from control.adapters.aws import Secret, SqsQueue, StepFunctions
 from control.adapters.livekit import LivekitRooms
+from control.adapters.peer_calls import HttpPeerCalls, PeerCredentials
 from control.adapters.records import PostgresRecords
 from control.adapters.store import ValkeyStore
 from control.adapters.worker_calls import HttpWorkerCalls
 from control.domain.geography import REGIONS, Point
 from control.domain.rooms import LivekitServer
 from control.services import access
+from control.services.peer_ports import Peer
 from control.services.ports import Cell
 
 
@@ -47,6 +49,20 @@ def livekit_servers(text: str) -> tuple[LivekitServer, ...]:
     return tuple(servers)
 
 
+def peers(text: str, own: str) -> tuple[Peer, ...]:
+    """From JSON [{cell, region, url}], this cell left out; raises ConfigurationError."""
+    try:
+        return tuple(
+            Peer(one["cell"], one["region"], REGIONS[one["region"]], one["url"].rstrip("/"))
+            for one in json.loads(text)
+            if one["cell"] != own
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigurationError(
+            f"RAPIDO_PEERS is not a JSON list of {{cell, region, url}} ({error!r}); correct it"
+        ) from error
+
+
 @cache
 def cell() -> Cell:
     """This process's cell; touches nothing until it is used."""
@@ -66,9 +82,11 @@ def cell() -> Cell:
         records=PostgresRecords(_setting("RAPIDO_DATABASE_URL")),
         rooms=LivekitRooms(secret),
         workers=HttpWorkerCalls(secret),
+        peer_calls=HttpPeerCalls(PeerCredentials(name)),
+        peers=peers(os.environ.get("RAPIDO_PEERS", "[]"), name),
     )
 
 
-def create_key(tenant: str, role: Literal["client", "operator"]) -> str:
-    """A new client key of this cell, shown this once."""
-    return access.create_key(cell(), tenant, role)
+def create_key(tenant: str, role: Literal["client", "operator"], key: str | None = None) -> str:
+    """A new client key of this cell, shown this once; or ``key``, which another cell made."""
+    return access.create_key(cell(), tenant, role, key)

@@ -96,7 +96,6 @@ class Summary(Message):
 
     cell: CellName
     region: Region
-    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=300)] | None = None
     free_slots: Annotated[int, Field(ge=0, le=10_000_000)]
     best_score: Annotated[float, Field(ge=0, le=0.6)]
     accepting: bool

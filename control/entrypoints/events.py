@@ -6,14 +6,17 @@ from typing import Any
 
 from control import bootstrap
 from control.entrypoints.telemetry import logger
-from control.services import upkeep
+from control.services import summaries, upkeep
 
 
 def tick(event: dict[str, Any], context: Any) -> dict[str, int]:
     """Every minute."""
     del event, context
-    done = upkeep.tick(bootstrap.cell())
-    logger.info("tick", extra=dict(done))
+    cell = bootstrap.cell()
+    done = upkeep.tick(cell)
+    summaries.check_health(cell)
+    faults = summaries.push(cell)
+    logger.info("tick", extra=dict(done) | ({"peers not told": faults} if faults else {}))
     return done
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Literal
+from urllib.parse import quote
 
 from chalice.app import Blueprint, IAMAuthorizer, Request, Response
 from pydantic import BaseModel, ValidationError
@@ -24,10 +26,11 @@ from control.domain.errors import (
     unavailable,
 )
 from control.entrypoints.telemetry import count, logger
-from control.services import access
+from control.services import access, peers
+from control.services.peer_ports import PeerAnswer
 from control.services.ports import Caller, Cell, StoreAway
 
-Auth = Literal["anyone", "client", "operator", "worker", "livekit"]
+Auth = Literal["anyone", "client", "operator", "worker", "peer", "livekit"]
 _CORRELATION = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _MOST_BODY_BYTES = 64 * 1024
 _SIGNED = IAMAuthorizer()
@@ -65,6 +68,11 @@ class Route:
     answers: Mapping[int, type[BaseModel] | None]
     query: Mapping[str, str]
 
+    @property
+    def signed(self) -> bool:
+        """Whether the gateway checks a signature (AWS_IAM)."""
+        return self.auth in ("worker", "peer")
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -93,9 +101,10 @@ def endpoint(
 
     def register(run: Handler) -> Handler:
         summary = (run.__doc__ or "").strip().split("\n")[0]
-        ROUTES.append(Route(method, path, auth, summary, body, answers, query or {}))
+        route = Route(method, path, auth, summary, body, answers, query or {})
+        ROUTES.append(route)
         options: dict[str, Any] = {"methods": [method], "name": run.__name__}
-        if auth == "worker":
+        if route.signed:
             options["authorizer"] = _SIGNED
         if method in ("POST", "PUT"):
             options["content_types"] = ["application/json", "application/webhook+json"]
@@ -103,21 +112,14 @@ def endpoint(
         @blueprint.route(path, **options)
         @wraps(run)
         def handler(**parameters: str) -> Response:
-            return _serve(blueprint.current_request, run, auth, body, query or {}, parameters)
+            return _serve(blueprint.current_request, run, route, parameters)
 
         return run
 
     return register
 
 
-def _serve(
-    request: Request,
-    run: Handler,
-    auth: Auth,
-    body: type[BaseModel] | None,
-    query: Mapping[str, str],
-    parameters: dict[str, str],
-) -> Response:
+def _serve(request: Request, run: Handler, route: Route, parameters: dict[str, str]) -> Response:
     began = time.perf_counter()
     raw_body = bytes(request.raw_body or b"")  # type: ignore[arg-type]
     headers = request.headers
@@ -129,17 +131,19 @@ def _serve(
     )
     try:
         cell = bootstrap.cell()
-        caller = _caller(cell, auth, request, parameters)
-        call = Call(
-            cell,
-            caller,
-            _parsed(body, raw_body) if body else None,
-            headers,
-            _query(request, query),
-            raw_body,
-            correlation_id,
-        )
-        answer = run(call, **parameters)
+        answer = _from_its_cell(cell, request, route, parameters, correlation_id)
+        if answer is None:
+            caller = _caller(cell, route.auth, request, parameters)
+            call = Call(
+                cell,
+                caller,
+                _parsed(route.body, raw_body) if route.body else None,
+                headers,
+                _query(request, route.query),
+                raw_body,
+                correlation_id,
+            )
+            answer = run(call, **parameters)
         response = _answer(answer)
     except RapidoError as error:
         response = _problem(error, correlation_id)
@@ -162,6 +166,28 @@ def _serve(
     return response
 
 
+def _from_its_cell(
+    cell: Cell, request: Request, route: Route, parameters: Mapping[str, str], correlation_id: str
+) -> Answer | None:
+    """What the session's own cell answers, where the session is another cell's."""
+    session_id = parameters.get("session_id")
+    if session_id is None or route.auth != "client":
+        return None
+    path = route.path.format(**{name: quote(value) for name, value in parameters.items()})
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    headers["x-correlation-id"] = correlation_id
+    raw_body = bytes(request.raw_body or b"")  # type: ignore[arg-type]
+    found = peers.forward(cell, session_id, route.method, path, raw_body, headers)
+    return None if found is None else passed_on(found)
+
+
+def passed_on(answer: PeerAnswer) -> Answer:
+    """A peer's answer as ours."""
+    body = answer.body if answer.status != 204 else None
+    headers = {name.title(): value for name, value in answer.headers.items()}
+    return Answer(answer.status, body, headers)
+
+
 def _caller(
     cell: Cell, auth: Auth, request: Request, parameters: Mapping[str, str]
 ) -> Caller | None:
@@ -171,23 +197,32 @@ def _caller(
         if "worker_id" in parameters:
             speaks_for(request.context or {}, parameters["worker_id"])
         return None
+    if auth == "peer":
+        if "cell" in parameters:
+            speaks_for(request.context or {}, f"cell-{parameters['cell']}")
+        return None
     caller = access.authenticate(cell, request.headers.get("authorization", ""))
     if auth == "operator" and caller.role != "operator":
         raise forbidden("This call is for operators; use an operator's key.")
     return caller
 
 
-def speaks_for(context: Mapping[str, Any], worker_id: str) -> None:
-    """A worker may only speak for itself: the session name of its role is its own id.
+def signer(context: Mapping[str, Any]) -> str:
+    """The session name of the role that signed: a worker's id, or ``cell-<cell>`` of a peer.
 
     Raises forbidden.
     """
     arn = str((context.get("identity") or {}).get("userArn") or "")
-    signer = arn.rpartition("/")[2]
-    if not signer:
-        raise forbidden("Sign the request with the worker's own credentials (SigV4).")
-    if signer != worker_id:
-        raise forbidden(f"{signer} may not speak for {worker_id[:63]!r}; a worker names itself.")
+    name = arn.rpartition("/")[2]
+    if not name:
+        raise forbidden("Sign the request with your own role's credentials (SigV4).")
+    return name
+
+
+def speaks_for(context: Mapping[str, Any], name: str) -> None:
+    """A worker or cell may only speak for itself. Raises forbidden."""
+    if (found := signer(context)) != name:
+        raise forbidden(f"{found} may not speak for {name[:63]!r}; name yourself.")
 
 
 def _parsed(model: type[BaseModel], raw: bytes) -> BaseModel:
@@ -235,10 +270,10 @@ def _answer(answer: Answer) -> Response:
     headers: dict[str, Any] = dict(answer.headers)
     if answer.body is None:
         return Response("", headers, answer.status)
-    headers["Content-Type"] = "application/json"
+    headers.setdefault("Content-Type", "application/json")
     if isinstance(answer.body, BaseModel):
         return Response(answer.body.model_dump_json(), headers, answer.status)
-    return Response(dict(answer.body), headers, answer.status)
+    return Response(json.dumps(dict(answer.body)), headers, answer.status)
 
 
 def _problem(error: RapidoError, correlation_id: str) -> Response:

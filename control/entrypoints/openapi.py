@@ -10,7 +10,12 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from control.contracts.problem import MEDIA_TYPE, Problem
-from control.entrypoints import cell_api, sessions_api, workers_api  # noqa: F401 (fill ROUTES)
+from control.entrypoints import (  # noqa: F401 (they fill ROUTES)
+    cell_api,
+    peers_api,
+    sessions_api,
+    workers_api,
+)
 from control.entrypoints.http import ROUTES, Route
 from control.version import __version__
 
@@ -19,6 +24,7 @@ _SECURITY: dict[str, list[dict[str, list[str]]]] = {
     "client": [{"key": []}],
     "operator": [{"key": []}],
     "worker": [{"sigv4": []}],
+    "peer": [{"sigv4": []}],
     "livekit": [{"livekit": []}],
 }
 _SCHEMES = {
@@ -27,7 +33,7 @@ _SCHEMES = {
         "type": "apiKey",
         "in": "header",
         "name": "Authorization",
-        "description": "AWS Signature Version 4, by the worker's own role.",
+        "description": "AWS Signature Version 4, by the worker's or peer cell's own role.",
     },
     "livekit": {
         "type": "apiKey",

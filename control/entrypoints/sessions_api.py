@@ -24,9 +24,11 @@ from control.domain import leases, placement
 from control.domain.errors import Fault, invalid, not_found
 from control.domain.geography import Point
 from control.domain.session import Session
-from control.entrypoints.http import Answer, Call, endpoint
+from control.entrypoints.http import Answer, Call, endpoint, passed_on
 from control.entrypoints.telemetry import count
-from control.services import sessions
+from control.services import peers, sessions
+from control.services.peer_ports import PeerAnswer
+from control.services.ports import Cell
 
 blueprint = Blueprint(__name__)
 
@@ -72,15 +74,21 @@ def create_session(call: Call) -> Answer:
     key = call.headers.get("idempotency-key")
     if key is not None and not 1 <= len(key) <= 200:
         raise invalid(Fault("Idempotency-Key", f"has {len(key)} characters", "use 1 to 200"))
-    session, new = sessions.create(
-        call.cell, call.client, call.body, key, _viewer(call), call.correlation_id
-    )
-    if session.status == Status.QUEUED and (standing := sessions.queued(call.cell, session)):
+    found = peers.create(call.cell, call.client, call.body, key, _viewer(call), call.correlation_id)
+    if isinstance(found, PeerAnswer):
+        count("SessionsHandedOver")
+        return passed_on(found)
+    return started(call.cell, *found)
+
+
+def started(cell: Cell, session: Session, new: bool) -> Answer:
+    """A session of this cell, with the learner's way in; or its place in the queue."""
+    if session.status == Status.QUEUED and (standing := sessions.queued(cell, session)):
         if new:
             count("SessionsQueued")
         return Answer(202, _ticket(session, *standing))
     count("SessionsPlaced" if new else "SessionsFound")
-    view = _view(session, sessions.learner_token(call.cell, session) if session.is_open else None)
+    view = _view(session, sessions.learner_token(cell, session) if session.is_open else None)
     return Answer(201 if new else 200, view)
 
 

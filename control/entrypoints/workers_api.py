@@ -16,7 +16,8 @@ from control.contracts.worker import (
 from control.domain import leases
 from control.domain.errors import Fault, invalid
 from control.entrypoints.http import Answer, Call, endpoint, speaks_for
-from control.services import workers
+from control.entrypoints.telemetry import logger
+from control.services import summaries, workers
 
 blueprint = Blueprint(__name__)
 
@@ -37,6 +38,8 @@ def register_worker(call: Call) -> Answer:
 def heartbeat(call: Call, worker_id: str) -> Answer:
     """Counts the worker alive; answers what it should be and which leases it lost."""
     pulse = workers.heartbeat(call.cell, worker_id, call.body)
+    if faults := summaries.push(call.cell):
+        logger.warning("peers not told", extra={"faults": faults})
     reply = HeartbeatReply(
         desired_state=WorkerState(pulse.desired_state),
         heartbeat_interval_s=leases.HEARTBEAT_INTERVAL_S,

@@ -23,7 +23,7 @@ def test_the_template_names_every_route_with_its_credentials() -> None:
         (e["Properties"]["Method"].upper(), e["Properties"]["Path"], "Auth" in e["Properties"])
         for e in events
     }
-    assert named == {(r.method, r.path, r.auth == "worker") for r in ROUTES}
+    assert named == {(r.method, r.path, r.signed) for r in ROUTES}
 
 
 def test_the_app_serves_every_described_route() -> None:

@@ -1,0 +1,63 @@
+"""What other cells say, each signed as itself."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from chalice.app import Blueprint
+
+from control.contracts.cell import HandOver, Summary, SummaryHeard
+from control.contracts.session import SessionView
+from control.domain.errors import Fault, forbidden, invalid
+from control.domain.geography import Point
+from control.entrypoints.http import Answer, Call, endpoint, signer
+from control.entrypoints.sessions_api import started
+from control.entrypoints.telemetry import logger, metrics
+from control.services import sessions, summaries
+from control.services.ports import Caller
+
+blueprint = Blueprint(__name__)
+
+
+@endpoint(
+    blueprint, "PUT", "/api/v1/cell/peers/{cell}", auth="peer", body=Summary,
+    answers={200: SummaryHeard},
+)  # fmt: skip
+def hear_peer(call: Call, cell: str) -> Answer:
+    """A peer's standing and its lessons' changes; answers up to where they are known now."""
+    if call.body.cell != cell:
+        raise invalid(Fault("cell", "is not the one in the path", f"send {cell[:30]!r}"))
+    received = summaries.receive(call.cell, call.body, datetime.now(UTC))
+    if received.ended or received.kept:
+        metrics.add_metric("DoublesEnded", "Count", received.ended)
+        metrics.add_metric("DoublesKept", "Count", received.kept)
+        logger.warning(
+            "lessons were open twice", peer=cell, ended=received.ended, kept=received.kept
+        )
+    return Answer(200, SummaryHeard(sequence=received.sequence))
+
+
+@endpoint(
+    blueprint, "POST", "/api/v1/cell/sessions", auth="peer", body=HandOver,
+    answers={200: SessionView, 201: SessionView},
+)  # fmt: skip
+def take_over(call: Call) -> Answer:
+    """A client's request that a peer hands over; placed here or refused, never handed on."""
+    name = signer(blueprint.current_request.context)
+    if not name.startswith("cell-"):
+        raise forbidden(f"{name} is no cell; only a peer hands requests over.")
+    summaries.known_peer(call.cell, name.removeprefix("cell-"))
+    asked: HandOver = call.body
+    location = None
+    if asked.viewer is not None:
+        location = Point(asked.viewer.latitude, asked.viewer.longitude)
+    session, new = sessions.create(
+        call.cell,
+        Caller(asked.tenant, "client"),
+        asked.ask(),
+        asked.idempotency_key,
+        location,
+        asked.correlation_id or call.correlation_id,
+    )
+    metrics.add_metric("SessionsTakenOver", "Count", 1)
+    return started(call.cell, session, new)

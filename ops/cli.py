@@ -9,6 +9,7 @@ import threading
 import time
 import wave
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,40 +60,73 @@ def up(
     name: Annotated[
         str, typer.Option(help="The cell's name, and its folder's under .rapido.")
     ] = "desk",
-    workers: Annotated[int, typer.Option(min=0, max=16, help="Worker processes.")] = 2,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, max=16, help="Worker processes: 2, or with --cells 1 of each cell."),
+    ] = None,
     port: Annotated[int, typer.Option(help="Port of the address; 0 takes a free one.")] = 8600,
+    cells: Annotated[
+        str | None,
+        typer.Option(help="Several cells behind a local edge: their regions, with commas."),
+    ] = None,
 ) -> None:
-    """A whole cell on this machine, in the foreground, until Ctrl-C."""
+    """A whole cell on this machine, or several, in the foreground, until Ctrl-C."""
     from ops.cell.cell import Cell
+    from ops.cell.cells import Cells
+
+    _on_signals(_interrupt)
+    if cells is not None:
+        regions = tuple(part.strip() for part in cells.split(","))
+        each = 1 if workers is None else workers
+        with Cells(regions, workers=each, port=port, on_event=_tell) as several:
+            addresses = {region: cell.url for region, cell in several.cells.items()}
+            _show_address(several.edge.url, several.client_key, several.operator_key, addresses)
+            _watch(addresses, several.operator_key, lambda: several.broken)
+        return
+    each = 2 if workers is None else workers
+    with Cell(name=name, workers=each, port=port, on_event=_tell) as cell:
+        _show_address(cell.url, cell.client_key, cell.operator_key, {})
+        _watch({"": cell.url}, cell.operator_key, cell.broken.is_set)
+
+
+_TOLD = threading.Lock()
+
+
+def _tell(line: str) -> None:
+    with _TOLD:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_address(url: str, key: str, operator_key: str, cells: dict[str, str]) -> None:
+    console.print(f"\n  [bold]{url}[/bold]")
+    for region, address in cells.items():
+        console.print(f"    {region:<16} {address}", highlight=False)
+    console.print(f"  export RAPIDO_URL={url}", highlight=False)
+    console.print(f"  export RAPIDO_KEY={key}", highlight=False, soft_wrap=True)
+    console.print(f"  export RAPIDO_OPERATOR_KEY={operator_key}", highlight=False, soft_wrap=True)
+    console.print("  Ctrl-C ends it.\n")
+
+
+def _watch(urls: dict[str, str], operator_key: str, broken: Callable[[], bool]) -> None:
+    """A line whenever a cell's sums change. Exit 1 when a part died."""
     from ops.client import CellClient
 
     stop = threading.Event()
-    told = threading.Lock()
-    _on_signals(_interrupt)
-
-    def tell(line: str) -> None:
-        with told:
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    with Cell(name=name, workers=workers, port=port, on_event=tell) as cell:
-        _on_signals(lambda *_: stop.set())
-        console.print(f"\n  [bold]{cell.url}[/bold]")
-        console.print(f"  export RAPIDO_URL={cell.url}", highlight=False)
-        console.print(f"  export RAPIDO_KEY={cell.client_key}", highlight=False, soft_wrap=True)
-        console.print(
-            f"  export RAPIDO_OPERATOR_KEY={cell.operator_key}", highlight=False, soft_wrap=True
-        )
-        console.print("  Ctrl-C ends it.\n")
-        seen = ""
-        with CellClient(cell.url, cell.operator_key) as client:
-            while not stop.wait(2.0):
-                line = _line(client)
-                if line != seen:
-                    tell(line)
-                    seen = line
-                if cell.broken.is_set():
-                    raise typer.Exit(1)
-        console.print("stopping")
+    _on_signals(lambda *_: stop.set())
+    seen: dict[str, str] = {}
+    with ExitStack() as opened:
+        clients = {
+            name: opened.enter_context(CellClient(url, operator_key)) for name, url in urls.items()
+        }
+        while not stop.wait(2.0):
+            for name, client in clients.items():
+                line = f"{name} {_line(client)}".lstrip()
+                if line != seen.get(name):
+                    _tell(line)
+                    seen[name] = line
+            if broken():
+                raise typer.Exit(1)
+    console.print("stopping")
 
 
 def _on_signals(act: Callable[..., None]) -> None:

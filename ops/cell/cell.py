@@ -23,11 +23,12 @@ from ops.cell.aws import aws_environment, start_aws
 from ops.cell.deploy import LocalAws, queue_urls, warm_up
 from ops.cell.files import ROOT, own_environment, write_private
 from ops.cell.functions import FunctionsPlan
+from ops.cell.links import CellLink, peer_credentials
 from ops.cell.livekit import start_livekit
 from ops.cell.livekit_binary import livekit_server
 from ops.cell.ports import free_port
 from ops.cell.postgres import remove_outside_data, start_postgres
-from ops.cell.prepare import prepare
+from ops.cell.prepare import Keys, prepare
 from ops.cell.supervisor import Death, PartError, Supervisor
 from ops.cell.template import Template
 from ops.cell.valkey import start_valkey
@@ -62,6 +63,13 @@ class Cell:
     worker_env: Mapping[str, str] = field(default_factory=dict)
     on_event: Callable[[str], None] = print
     ready_timeout_s: float = 60.0
+    link: CellLink | None = None
+    """As whom it calls its peers; None: it has none."""
+    peers: tuple[CellLink, ...] = ()
+    keys: Keys | None = None
+    """Client keys that other cells have too; None makes new ones."""
+    cells_here: int = 1
+    """Cells that share this machine's processor, this one among them."""
 
     url: str = field(init=False, default="")
     aws_url: str = field(init=False, default="")
@@ -115,6 +123,11 @@ class Cell:
         """Kills a part with SIGKILL, as a crash would."""
         self._supervisor.kill(part)
 
+    def give_up(self) -> None:
+        """What is being started is not waited for: entering raises."""
+        if hasattr(self, "_supervisor"):
+            self._supervisor.cancel()
+
     def add_worker(self) -> str:
         """Starts one more worker; its id, once the cell counts its slots."""
         identity = self.new_identity()
@@ -133,7 +146,8 @@ class Cell:
         self._start_servers()
         environment = self._deploy()
         keys, _ = self._together(
-            lambda: prepare(environment), lambda: self._start_functions(environment)
+            lambda: prepare(environment, given=self.keys),
+            lambda: self._start_functions(environment),
         )
         self.client_key, self.operator_key = keys.client, keys.operator
         warm_up(LocalAws(self.aws_url, self.region))
@@ -174,6 +188,9 @@ class Cell:
             "LivekitServers": json.dumps([{"region": self.region, "url": self.livekit_url}]),
             "SecretId": secret_id,
         }
+        if self.peers:
+            facts = [{"cell": p.cell, "region": p.region, "url": p.url} for p in self.peers]
+            parameters["Peers"] = json.dumps(facts)
         first = self._plan_template.resolve(parameters, {}, self.region)
         attributes = queue_urls(first, self.aws_url)
         self._plan = FunctionsPlan(
@@ -203,7 +220,10 @@ class Cell:
             **own_environment(),
             **aws_environment(self.aws_url, self.region),
             **deployment.environment(),
-            "RAPIDO_LOCAL_CREDENTIALS": credentials_json(tuple(self._identities)),
+            **(self.link.signs_as() if self.link else {}),
+            "RAPIDO_LOCAL_CREDENTIALS": credentials_json(
+                tuple(self._identities), peer_credentials(self.peers)
+            ),
         }
 
     def _start_functions(self, environment: Mapping[str, str]) -> None:
@@ -254,7 +274,7 @@ class Cell:
             return announced_slots(self.url, self.operator_key).get(worker_id, 0) > 0
 
         self._worker_ids.append(identity.worker_id)
-        share = 1 / max(1, self.workers)
+        share = 1 / max(1, self.workers * self.cells_here)
         start_worker(
             self._supervisor, identity, self.url, self.region, share, self.worker_env, announced
         )

@@ -43,7 +43,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 512
 
-    def __init__(self, port: int, handler: type[_Requests], **served: Any) -> None:
+    def __init__(self, port: int, handler: type[Requests], **served: Any) -> None:
         self.served = served
         super().__init__(("127.0.0.1", port), handler)
 
@@ -53,7 +53,9 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class _Requests(BaseHTTPRequestHandler):
+class Requests(BaseHTTPRequestHandler):
+    """One request: its body within a limit, one answer."""
+
     protocol_version = "HTTP/1.1"
     server: Server
     # One write a response, and none waits for the client's delayed acknowledgement (44 ms).
@@ -100,7 +102,7 @@ class _Requests(BaseHTTPRequestHandler):
         self.wfile.flush()
 
 
-class ApiRequests(_Requests):
+class ApiRequests(Requests):
     """The public API through the gateway."""
 
     def _serve(self) -> None:
@@ -135,7 +137,7 @@ class ApiRequests(_Requests):
     do_HEAD = do_OPTIONS = _serve  # noqa: N815
 
 
-class InvokeRequests(_Requests):
+class InvokeRequests(Requests):
     """Lambda's Invoke, for the state machines."""
 
     def do_POST(self) -> None:

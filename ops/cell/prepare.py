@@ -10,12 +10,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from ops.cell.files import ROOT
 from ops.cell.supervisor import PartError
 
 TENANT = "demo"
+_GIVEN = "RAPIDO_GIVEN_KEYS"
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,24 @@ class Keys:
     operator: str
 
 
-def prepare(environment: Mapping[str, str], tenant: str = TENANT) -> Keys:
-    """Makes tables and keys where ``environment`` says.
+def make_keys() -> Keys:
+    """Keys for several cells at once: a client's key opens every cell."""
+    from control.services.access import new_key
+
+    return Keys(new_key(), new_key())
+
+
+def prepare(
+    environment: Mapping[str, str], tenant: str = TENANT, given: Keys | None = None
+) -> Keys:
+    """Makes tables and keys (or takes the ``given`` ones) where ``environment`` says.
 
     Raises:
         PartError: the database or the store refused; the message holds the reason.
     """
     result = subprocess.run(
         [sys.executable, "-m", "ops.cell.prepare", tenant],
-        env=dict(environment),
+        env={**environment, **({_GIVEN: json.dumps(asdict(given))} if given else {})},
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -52,7 +62,11 @@ def main(tenant: str) -> None:
     from control.bootstrap import create_key
 
     migrate(os.environ["RAPIDO_DATABASE_URL"])
-    keys = {"client": create_key(tenant, "client"), "operator": create_key(tenant, "operator")}
+    given = json.loads(os.environ.get(_GIVEN, "{}"))
+    keys = {
+        "client": create_key(tenant, "client", given.get("client")),
+        "operator": create_key(tenant, "operator", given.get("operator")),
+    }
     print(json.dumps(keys))
 
 

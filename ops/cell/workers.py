@@ -37,9 +37,11 @@ def make_identities(cell: str) -> tuple[WorkerIdentity, ...]:
     )
 
 
-def credentials_json(identities: tuple[WorkerIdentity, ...]) -> str:
-    """RAPIDO_LOCAL_CREDENTIALS as the gateway reads it."""
-    return json.dumps({i.access_key: [i.secret, i.worker_id] for i in identities})
+def credentials_json(
+    identities: tuple[WorkerIdentity, ...], more: Mapping[str, tuple[str, str]]
+) -> str:
+    """RAPIDO_LOCAL_CREDENTIALS as the gateway reads it; ``more`` is in its form already."""
+    return json.dumps({i.access_key: [i.secret, i.worker_id] for i in identities} | dict(more))
 
 
 def start_worker(

@@ -1,0 +1,123 @@
+"""Several cells side by side on this machine, each the other's peer, behind the local edge."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from control.domain.geography import REGIONS
+from ops.cell.cell import Cell
+from ops.cell.files import write_private
+from ops.cell.links import CellLink
+from ops.cell.livekit_binary import livekit_server
+from ops.cell.ports import free_ports
+from ops.cell.prepare import make_keys
+from ops.cell.supervisor import PartError
+from ops.edge import Edge, EdgeCell
+
+
+@dataclass
+class Cells:
+    """A context manager. ``regions`` name the cells too; one pair of keys opens them all.
+
+    Raises on entering:
+        PartError: a region that is not one, or a cell that did not start; nothing runs then.
+    """
+
+    regions: tuple[str, ...]
+    workers: int = 1
+    """Of each cell."""
+    port: int = 0
+    """Of the edge; 0 takes a free one."""
+    state_dir: Path = Path(".rapido")
+    on_event: Callable[[str], None] = print
+
+    cells: dict[str, Cell] = field(init=False, default_factory=dict)
+    edge: Edge = field(init=False)
+    client_key: str = field(init=False, default="")
+    operator_key: str = field(init=False, default="")
+
+    def __enter__(self) -> Cells:
+        if len(set(self.regions)) != len(self.regions) or not set(self.regions) <= set(REGIONS):
+            raise PartError(f"name different regions out of {', '.join(REGIONS)}")
+        livekit_server(self.on_event)  # made once, not by each cell at once
+        self._make()
+        with ExitStack() as opened:
+            self._start(opened)
+            facts = [EdgeCell(name, REGIONS[name], c.url) for name, c in self.cells.items()]
+            self.edge = opened.enter_context(Edge(self.port, facts))
+            self._write_state()
+            opened.callback(self._state.unlink, missing_ok=True)
+            self._opened = opened.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._opened.close()
+
+    @property
+    def broken(self) -> bool:
+        """Whether a part of any cell died that nobody stopped."""
+        return any(cell.broken.is_set() for cell in self.cells.values())
+
+    def _make(self) -> None:
+        keys = make_keys()
+        self.client_key, self.operator_key = keys.client, keys.operator
+        ports = free_ports(len(self.regions))
+        links = {
+            region: CellLink.make(region, region, f"http://127.0.0.1:{port}")
+            for region, port in zip(self.regions, ports, strict=True)
+        }
+        for region, port in zip(self.regions, ports, strict=True):
+            self.cells[region] = Cell(
+                name=region,
+                region=region,
+                workers=self.workers,
+                state_dir=self.state_dir / region,
+                port=port,
+                on_event=self.on_event,
+                link=links[region],
+                peers=tuple(link for name, link in links.items() if name != region),
+                keys=keys,
+                cells_here=len(self.regions),
+            )
+
+    def _start(self, opened: ExitStack) -> None:
+        """All at once; when one fails, or Ctrl-C comes, the others are given up and stopped."""
+        with ThreadPoolExecutor(len(self.cells)) as pool:
+            entering = [pool.submit(cell.__enter__) for cell in self.cells.values()]
+            try:
+                for future in entering:
+                    future.result()
+            except BaseException:
+                for cell in self.cells.values():
+                    cell.give_up()
+                raise
+            finally:
+                for cell, future in zip(self.cells.values(), entering, strict=True):
+                    if future.exception() is None:
+                        opened.push(cell)
+
+    def _write_state(self) -> None:
+        folder = self.state_dir / "edge"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._state = folder / "cell.json"
+        state = {
+            "name": "edge",
+            "pid": os.getpid(),
+            "url": self.edge.url,
+            "client_key": self.client_key,
+            "operator_key": self.operator_key,
+            "cells": {name: cell.url for name, cell in self.cells.items()},
+        }
+        write_private(self._state, json.dumps(state, indent=2))

@@ -21,11 +21,15 @@ _RENEW_BEFORE_S = 300.0
 
 
 class HttpPeerCalls:
-    """``credentials`` gives botocore credentials; a breaker a peer lives as long as the process."""
+    """``credentials`` gives botocore credentials.
+
+    The breakers live as long as the process: one a peer for summaries, one for hand-overs and one
+    for forwarded calls, since a peer may answer one and hang at another.
+    """
 
     def __init__(self, credentials: Callable[[], Any]) -> None:
         self._credentials = credentials
-        self._breakers: dict[str, Breaker] = {}
+        self._breakers: dict[tuple[str, str], Breaker] = {}
 
     def call(
         self,
@@ -42,7 +46,8 @@ class HttpPeerCalls:
         from http.client import HTTPException
 
         ends_s = time.monotonic() + timeout_s
-        breaker = self._breakers.get(peer.cell, Breaker())
+        kind = peer.cell, method if signed else "forwarded"
+        breaker = self._breakers.get(kind, Breaker())
         if not breaker.allows(time.monotonic()):
             raise PeerAway(f"{peer.cell} failed again and again and is left alone for a while")
         try:
@@ -51,9 +56,9 @@ class HttpPeerCalls:
                 sent = self._sign(peer, method, path, body, sent)
             answer = _exchange(peer, method, path, body, sent, ends_s)
         except (OSError, HTTPException, ValueError, RecursionError) as error:
-            self._breakers[peer.cell] = breaker.failed(time.monotonic(), random.random())  # noqa: S311
+            self._breakers[kind] = breaker.failed(time.monotonic(), random.random())  # noqa: S311
             raise PeerAway(f"{peer.cell}: {type(error).__name__} {error}"[:300]) from None
-        self._breakers[peer.cell] = breaker.succeeded()
+        self._breakers[kind] = breaker.succeeded()
         return answer
 
     def _sign(
@@ -83,6 +88,8 @@ def _exchange(
     connection = kind(url.hostname or "", url.port, timeout=_left(ends_s))
     try:
         connection.request(method, url.path + path, body, dict(headers))
+        socket = connection.sock  # the connection forgets it where the answer ends with it
+        socket.settimeout(_left(ends_s))
         response = connection.getresponse()
         raw = bytearray()
         # a peer that sends byte after byte does not keep us past the deadline
@@ -90,8 +97,8 @@ def _exchange(
             raw += chunk
             if len(raw) > _MOST_BYTES:
                 raise ValueError(f"answers more than {_MOST_BYTES} bytes")
-            if connection.sock is not None:
-                connection.sock.settimeout(_left(ends_s))
+            if not response.isclosed():
+                socket.settimeout(_left(ends_s))
     finally:
         connection.close()
     if response.status >= 500 and response.status != 503:

@@ -23,13 +23,19 @@ class SagaWorker:
     """Registers on entering; ``started`` holds the bodies of the streams it was asked for."""
 
     def __init__(
-        self, url: str, identity: WorkerIdentity, behaviour: Behaviour = "plays", slots: int = 2
+        self,
+        url: str,
+        identity: WorkerIdentity,
+        behaviour: Behaviour = "plays",
+        slots: int = 2,
+        region: str = "us-east-1",
     ) -> None:
         self.url = url
         self.identity = identity
         self.name = identity.worker_id
         self.behaviour = behaviour
         self.slots = slots
+        self.region = region
         self.started: list[dict[str, Any]] = []
         self.stopped: list[str] = []
         self.registration = 0
@@ -98,7 +104,7 @@ class SagaWorker:
         body = {
             "worker_id": self.name,
             "url": f"http://127.0.0.1:{self._server.server_port}",
-            "region": "us-east-1",
+            "region": self.region,
             "zone": "a",
             "version": "1",
             "hardware": {"cpu": "x", "cores": 1, "memory_gib": 1.0, "engine": "none"},
@@ -142,7 +148,7 @@ class SagaWorker:
         if data:
             request.headers["Content-Type"] = "application/json"
         credentials = Credentials(self.identity.access_key, self.identity.secret)
-        SigV4Auth(credentials, "execute-api", "us-east-1").add_auth(request)
+        SigV4Auth(credentials, "execute-api", self.region).add_auth(request)
         return httpx.request(
             method, self.url + path, content=data, headers=dict(request.headers), timeout=10
         )

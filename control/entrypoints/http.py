@@ -170,7 +170,7 @@ def _from_its_cell(
     cell: Cell, request: Request, route: Route, parameters: Mapping[str, str], correlation_id: str
 ) -> Answer | None:
     """What the session's own cell answers, where the session is another cell's."""
-    session_id = parameters.get("session_id")
+    session_id = parameters.get("session_id") or parameters.get("ticket")
     if session_id is None or route.auth != "client":
         return None
     path = route.path.format(**{name: quote(value) for name, value in parameters.items()})

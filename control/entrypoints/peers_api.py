@@ -12,7 +12,7 @@ from control.domain.errors import Fault, forbidden, invalid
 from control.domain.geography import Point
 from control.entrypoints.http import Answer, Call, endpoint, signer
 from control.entrypoints.sessions_api import started
-from control.entrypoints.telemetry import logger, metrics
+from control.entrypoints.telemetry import count, logger
 from control.services import sessions, summaries
 from control.services.ports import Caller
 
@@ -29,8 +29,8 @@ def hear_peer(call: Call, cell: str) -> Answer:
         raise invalid(Fault("cell", "is not the one in the path", f"send {cell[:30]!r}"))
     received = summaries.receive(call.cell, call.body, datetime.now(UTC))
     if received.ended or received.kept:
-        metrics.add_metric("DoublesEnded", "Count", received.ended)
-        metrics.add_metric("DoublesKept", "Count", received.kept)
+        count("DoublesEnded", received.ended)
+        count("DoublesKept", received.kept)
         logger.warning(
             "lessons were open twice", peer=cell, ended=received.ended, kept=received.kept
         )
@@ -54,10 +54,10 @@ def take_over(call: Call) -> Answer:
     session, new = sessions.create(
         call.cell,
         Caller(asked.tenant, "client"),
-        asked.ask(),
+        asked.ask().model_copy(update={"wait": False}),  # its own cell's queue is the fair one
         asked.idempotency_key,
         location,
         asked.correlation_id or call.correlation_id,
     )
-    metrics.add_metric("SessionsTakenOver", "Count", 1)
+    count("SessionsTakenOver")
     return started(call.cell, session, new)

@@ -18,10 +18,10 @@ _counting = threading.Lock()
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def count(name: str) -> None:
-    """Adds one to a metric and writes it out."""
+def count(name: str, more: int = 1) -> None:
+    """Adds to a metric and writes it out."""
     with _counting:
-        metrics.add_metric(name, "Count", 1)
+        metrics.add_metric(name, "Count", more)
         metrics.flush_metrics()
 
 

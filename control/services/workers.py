@@ -52,7 +52,9 @@ def heartbeat(cell: Cell, worker_id: str, beat: Heartbeat) -> Pulse:
         "slots": beat.slots,
         "avatars": ",".join(beat.avatars),
         "late": beat.lateness_p95_ms,
-        "running": [[r.session_id, r.generation, r.state == "live"] for r in beat.running],
+        "running": [
+            [r.session_id, r.generation, r.state == "live", r.learners] for r in beat.running
+        ],
     }
     pulse = cell.store.heartbeat(worker_id, beat.registration, heard)
     if pulse is None:

@@ -51,7 +51,7 @@ class Beats(Steps):
             return None
         self._forgiving(spoke=True)
         self._hear(worker_id, worker, registration, heard)
-        runs: list[Run] = [(sid, int(gen), bool(live)) for sid, gen, live in heard["running"]]
+        runs: list[Run] = [(one[0], int(one[1]), bool(one[2])) for one in heard["running"]]
         revoked = tuple((run[0], run[1]) for run in runs if not self._belongs(worker_id, run))
         if revoked:
             self._repaired("revoked", len(revoked))

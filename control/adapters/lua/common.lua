@@ -155,6 +155,7 @@ local function drop(sid)
   call('HDEL', LEASE, sid)
   call('ZREM', EXP, sid)
   call('HDEL', P .. 'miss', sid)
+  call('HDEL', P .. 'in', sid)
   call('SREM', P .. 'on:' .. name, sid)
   less(USED, name)
   if call('HEXISTS', P .. 's:' .. sid, 'confirmed') == 0 then less(STARTS, name) end

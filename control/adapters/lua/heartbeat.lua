@@ -1,5 +1,5 @@
 -- ARGV: 1 worker, 2 registration, 3 state, 4 slots, 5 avatars with commas around each, 6 p95 lateness
--- ms, 7 what it runs: JSON [[session, generation, live], …].
+-- ms, 7 what it runs: JSON [[session, generation, live, learners], …].
 -- Answers ok|stale, desired state, leases to be left (JSON), sessions handed over.
 -- Invariants: leases alone decide what is used; what truly runs is never cut for what the store
 -- forgot: it is adopted again.
@@ -56,6 +56,7 @@ for _, one in ipairs(running) do
   if on == name and leased == generation then
     if live and call('HEXISTS', P .. 's:' .. sid, 'confirmed') == 1 then
       call('ZADD', EXP, 'XX', 'GT', NOW + LIVE_MS, sid)
+      if one[4] then call('HSET', P .. 'in', sid, one[4]) end
     end
   elseif not on and live and adoptable(sid, generation) then
     adopt(sid, generation)

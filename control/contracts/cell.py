@@ -126,6 +126,6 @@ class HandOver(CreateSession):
     correlation_id: Annotated[str, Field(max_length=100)] | None = None
 
     def ask(self) -> CreateSession:
-        """The client's own body."""
+        """The client's own body, but that it does not wait in our queue."""
         names = set(CreateSession.model_fields)
-        return CreateSession.model_validate(self.model_dump(include=names))
+        return CreateSession.model_validate(self.model_dump(include=names) | {"wait": False})

@@ -106,7 +106,7 @@ def _placing(
         avatar=ask.avatar,
         distance=distance_term(cell.at, learner_at, ask.rtt_ms.get(cell.region)),
         idempotency_key=idempotency_key,
-        fingerprint=hashlib.sha256(ask.model_dump_json().encode()).hexdigest()[:16],
+        fingerprint=_fingerprint(ask),
         room=new_id,
         livekit_url="",
         livekit_region=None,
@@ -130,6 +130,12 @@ def _placing(
         )
     server = nearest_server(cell.livekit, learner_at, cell.at, cell.store.failed_livekit())
     return replace(placing, livekit_url=server.url, livekit_region=server.region)
+
+
+def _fingerprint(ask: CreateSession) -> str:
+    """Of what is asked for; whether to wait is not part of it, a hand-over changes that."""
+    text = ask.model_dump_json(exclude={"wait"})
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def drive(cell: Cell, session: Session) -> None:

@@ -26,7 +26,7 @@ from control.domain.errors import (
     unavailable,
 )
 from control.entrypoints.telemetry import count, logger
-from control.services import access, peers
+from control.services import access, forwarding
 from control.services.peer_ports import PeerAnswer
 from control.services.ports import Caller, Cell, StoreAway
 
@@ -177,7 +177,7 @@ def _from_its_cell(
     headers = {name.lower(): value for name, value in request.headers.items()}
     headers["x-correlation-id"] = correlation_id
     raw_body = bytes(request.raw_body or b"")  # type: ignore[arg-type]
-    found = peers.forward(cell, session_id, route.method, path, raw_body, headers)
+    found = forwarding.forward(cell, session_id, route.method, path, raw_body, headers)
     return None if found is None else passed_on(found)
 
 

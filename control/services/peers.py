@@ -1,11 +1,11 @@
-"""Requests that another cell serves better, and calls about another cell's sessions."""
+"""Requests that another cell serves better, or has served already."""
 
 from __future__ import annotations
 
 import contextlib
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,21 +13,15 @@ from pydantic import ValidationError
 from control.contracts.cell import HandOver
 from control.contracts.problem import TYPE_PREFIX
 from control.contracts.session import CreateSession, SessionView, UserLocation
-from control.domain.errors import RapidoError, unavailable
+from control.domain.errors import RapidoError
 from control.domain.geography import Point
 from control.domain.peers import Standing, candidates
 from control.domain.session import Session, cell_of
 from control.services import sessions
+from control.services.forwarding import PAUSE_S, TRY_S, WITHIN_S, passed_on
 from control.services.peer_ports import Peer, PeerAnswer, PeerAway, Sought
 from control.services.ports import Caller, Cell, StoreAway
 
-WITHIN_S = 2.5
-"""Everything about one hand-over, or one forwarded call: tries, pauses, all peers."""
-TRY_S = 1.2
-"""Four round trips over an ocean and a placement; a second try has as long."""
-PAUSE_S = 0.05, 0.15
-HOP = "x-rapido-hop"
-_PASSED = ("content-type", "retry-after", "location", "www-authenticate")
 _BEST_SCORE = 0.6
 
 
@@ -156,7 +150,7 @@ def _hand_over(cell: Cell, names: tuple[str, ...], body: HandOver) -> PeerAnswer
             except PeerAway:
                 continue
             if _settles(cell, name, body, answer):
-                return _passed_on(answer)
+                return passed_on(answer)
             left.remove(name)
     return None
 
@@ -178,43 +172,3 @@ def _settles(cell: Cell, name: str, body: HandOver, answer: PeerAnswer) -> bool:
     with contextlib.suppress(StoreAway):
         cell.store.remember(name, body.tenant, body.lesson_id, view.session_id, born_ms)
     return True
-
-
-def forward(
-    cell: Cell,
-    session_id: str,
-    method: str,
-    path: str,
-    body: bytes,
-    headers: Mapping[str, str],
-) -> PeerAnswer | None:
-    """What the session's own cell answers to this call; None where that is us or nobody we know.
-
-    The owner checks the caller's key itself. A call that made its hop stays: an address that leads
-    back here must not go in circles. Raises unavailable.
-    """
-    owner = cell_of(session_id)
-    peer = next((one for one in cell.peers if one.cell == owner), None)
-    if peer is None or owner == cell.name or HOP in headers:
-        return None
-    passed = {
-        name: headers[name]
-        for name in ("authorization", "content-type", "x-correlation-id")
-        if name in headers
-    } | {HOP: "1"}
-    ends_s = time.monotonic() + WITHIN_S
-    while (left_s := ends_s - time.monotonic()) > 0:
-        try:
-            answer = cell.peer_calls.call(
-                peer, method, path, body or None, passed, min(TRY_S, left_s), signed=False
-            )
-        except PeerAway:
-            time.sleep(min(random.uniform(*PAUSE_S), max(0.0, ends_s - time.monotonic())))  # noqa: S311
-        else:
-            return _passed_on(answer)
-    raise unavailable(f"cell {peer.cell}")
-
-
-def _passed_on(answer: PeerAnswer) -> PeerAnswer:
-    kept = {name: value for name, value in answer.headers.items() if name in _PASSED}
-    return PeerAnswer(answer.status, answer.body, kept)

@@ -1,0 +1,61 @@
+"""Calls about another cell's sessions, passed on to that cell."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+
+from control.domain.errors import unavailable
+from control.domain.session import cell_of
+from control.services.peer_ports import PeerAnswer, PeerAway
+from control.services.ports import Cell
+
+WITHIN_S = 2.5
+"""Everything about one hand-over, or one forwarded call: tries, pauses, all peers."""
+TRY_S = 1.2
+"""Four round trips over an ocean and a placement; a second try has as long."""
+PAUSE_S = 0.05, 0.15
+HOP = "x-rapido-hop"
+_PASSED = ("content-type", "retry-after", "location", "www-authenticate")
+
+
+def forward(
+    cell: Cell,
+    session_id: str,
+    method: str,
+    path: str,
+    body: bytes,
+    headers: Mapping[str, str],
+) -> PeerAnswer | None:
+    """What the session's own cell answers to this call; None where that is us or nobody we know.
+
+    The owner checks the caller's key itself. A call that made its hop stays: an address that leads
+    back here must not go in circles. Raises unavailable.
+    """
+    owner = cell_of(session_id)
+    peer = next((one for one in cell.peers if one.cell == owner), None)
+    if peer is None or owner == cell.name or HOP in headers:
+        return None
+    passed = {
+        name: headers[name]
+        for name in ("authorization", "content-type", "x-correlation-id")
+        if name in headers
+    } | {HOP: "1"}
+    ends_s = time.monotonic() + WITHIN_S
+    while (left_s := ends_s - time.monotonic()) > 0:
+        try:
+            answer = cell.peer_calls.call(
+                peer, method, path, body or None, passed, min(TRY_S, left_s), signed=False
+            )
+        except PeerAway:
+            time.sleep(min(random.uniform(*PAUSE_S), max(0.0, ends_s - time.monotonic())))  # noqa: S311
+        else:
+            return passed_on(answer)
+    raise unavailable(f"cell {peer.cell}")
+
+
+def passed_on(answer: PeerAnswer) -> PeerAnswer:
+    """A peer's answer with the headers that are the caller's business."""
+    kept = {name: value for name, value in answer.headers.items() if name in _PASSED}
+    return PeerAnswer(answer.status, answer.body, kept)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -70,6 +71,8 @@ class Cell:
     """Client keys that other cells have too; None makes new ones."""
     cells_here: int = 1
     """Cells that share this machine's processor, this one among them."""
+    worker_turn: AbstractContextManager[Any] = field(default_factory=nullcontext)
+    """Held while its workers start: a worker that measures beside another finds half its slots."""
 
     url: str = field(init=False, default="")
     aws_url: str = field(init=False, default="")
@@ -253,7 +256,8 @@ class Cell:
 
     def _start_workers(self) -> None:
         identities = [self.new_identity() for _ in range(self.workers)]
-        self._together(*(partial(self._start_worker, identity) for identity in identities))
+        with self.worker_turn:
+            self._together(*(partial(self._start_worker, identity) for identity in identities))
 
     def _together(self, *tasks: Callable[[], Any]) -> list[Any]:
         """Runs the tasks at once; when one fails, or Ctrl-C comes, the others are given up."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -67,12 +68,14 @@ class Cells:
 
     @property
     def broken(self) -> bool:
-        """Whether a part of any cell died that nobody stopped."""
-        return any(cell.broken.is_set() for cell in self.cells.values())
+        """Whether a part of every cell died: with one cell lost the others go on, and the edge
+        sends nothing there."""
+        return all(cell.broken.is_set() for cell in self.cells.values())
 
     def _make(self) -> None:
         keys = make_keys()
         self.client_key, self.operator_key = keys.client, keys.operator
+        turn = threading.Lock()
         ports = free_ports(len(self.regions))
         links = {
             region: CellLink.make(region, region, f"http://127.0.0.1:{port}")
@@ -90,6 +93,7 @@ class Cells:
                 peers=tuple(link for name, link in links.items() if name != region),
                 keys=keys,
                 cells_here=len(self.regions),
+                worker_turn=turn,
             )
 
     def _start(self, opened: ExitStack) -> None:

@@ -37,6 +37,7 @@ class ModelStore(Beats):
 
     def __init__(self, now_ms: Callable[[], int], region: str = "us-east-1") -> None:
         super().__init__(now_ms, region)
+        self.well = True
 
     def place(self, ask: Placing) -> Placed:
         self._forget()
@@ -245,6 +246,10 @@ class ModelStore(Beats):
     def put_probes(self, ok: dict[str, bool]) -> None:
         for region, good in ok.items():
             (self.state.failed_livekit.discard if good else self.state.failed_livekit.add)(region)
+
+    def put_well(self, well: bool) -> None:
+        """Told to peers; a cell that is alone has none."""
+        self.well = well
 
     def ping(self) -> None:
         """Always there; simulations put a store that is away around it."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from control.domain.errors import unavailable
 from control.domain.session import Session
+from control.services.peer_ports import Peer, PeerAnswer
 from control.services.ports import WorkerRefused
 from ops.simulate.world import World
 
@@ -118,3 +119,10 @@ class SimRecords:
 
     def ping(self) -> None:
         """Always there."""
+
+
+class NoPeers:
+    """The simulated cell is alone: a call to a peer would be a fault of its own."""
+
+    def call(self, peer: Peer, *given: Any, **more: Any) -> PeerAnswer:
+        raise AssertionError(f"a cell without peers called {peer.cell}: {given} {more}")

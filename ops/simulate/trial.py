@@ -17,7 +17,7 @@ from control.services.ports import Cell, Store, StoreAway, WorkerRefused
 from ops.simulate.clients import SimClient
 from ops.simulate.machine import SimStates
 from ops.simulate.model import ModelStore
-from ops.simulate.ports import SimQueue, SimRecords, SimRooms, SimWorkerCalls
+from ops.simulate.ports import NoPeers, SimQueue, SimRecords, SimRooms, SimWorkerCalls
 from ops.simulate.watch import LINES, WatchedStore
 from ops.simulate.workers import SimWorker, Stream
 from ops.simulate.world import EPOCH_MS, Chances, World
@@ -71,6 +71,7 @@ class Trial:
             records=SimRecords(),
             rooms=SimRooms(self.world, self._room_closed),
             workers=self._calls,
+            peer_calls=NoPeers(),
         )
 
     def _functions(self) -> dict[str, Callable[[dict[str, Any]], Any]]:

@@ -71,7 +71,7 @@ class WatchedStore:
         if name == "heartbeat":
             return {
                 sid: state.sessions[sid].session.generation
-                for sid, generation, live in given[2]["running"]
+                for sid, generation, live, *_ in given[2]["running"]
                 if live
                 and sid not in state.lease
                 and sid in state.sessions

@@ -8,7 +8,7 @@ import time
 import pytest
 import valkey
 
-from control.adapters.store import ValkeyStore, _digest
+from control.adapters.store import ValkeyStore, digest
 from control.services.peer_ports import Double, OwnSummary
 
 ALL = 256
@@ -27,12 +27,12 @@ class Side:
 
     def changed(self, lesson: str, session: str, born_ms: int, over: int) -> None:
         sequence = self.raw.incr(self.key("changeseq"))
-        member = f"{_digest('school', lesson)}|{session}|{born_ms}|{over}"
+        member = f"{digest('school', lesson)}|{session}|{born_ms}|{over}"
         self.raw.zadd(self.key("changes"), {member: sequence})
 
     def begin(self, lesson: str, born_ms: int = 1000, learners: int | None = None) -> str:
         session = f"s-{self.name}-{secrets.token_hex(4)}"
-        self.raw.set(self.key(f"lesson:{_digest('school', lesson)}"), session)
+        self.raw.set(self.key(f"lesson:{digest('school', lesson)}"), session)
         fields = {"created_ms": born_ms, "status": "live"}
         self.raw.hset(self.key(f"s:{session}"), mapping=fields)
         if learners is not None:
@@ -41,7 +41,7 @@ class Side:
         return session
 
     def end(self, lesson: str, session: str, born_ms: int = 1000) -> None:
-        self.raw.delete(self.key(f"lesson:{_digest('school', lesson)}"))
+        self.raw.delete(self.key(f"lesson:{digest('school', lesson)}"))
         self.changed(lesson, session, born_ms, 1)
 
     def worker(self, name: str, slots: int, used: int, score: float) -> None:
@@ -85,7 +85,7 @@ def test_only_what_is_new_is_told(east: Side, west: Side) -> None:
     east.tell(west)
     east.begin("art")
     told, _ = east.tell(west)
-    assert [one.lesson for one in told.lessons] == [_digest("school", "art")]
+    assert [one.lesson for one in told.lessons] == [digest("school", "art")]
     assert east.tell(west)[0].lessons == ()
 
 
@@ -217,7 +217,7 @@ def test_a_settled_double_is_not_told_again(east: Side, west: Side) -> None:
     west.begin("maths", 2000)
     east.tell(west)
     assert len(east.tell(west)[1]) == 1
-    west.store.settled(east.name, _digest("school", "maths"))
+    west.store.settled(east.name, digest("school", "maths"))
     assert east.tell(west)[1] == ()
 
 

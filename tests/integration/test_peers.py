@@ -239,7 +239,7 @@ def test_an_idempotency_key_holds_over_a_hand_over(world: World) -> None:
 
 
 def test_a_full_cell_whose_peers_are_full_says_so(world: World) -> None:
-    problem(world.east.create(lesson()), 503, "no-capacity")
+    problem(world.east.create(lesson(), wait=False), 503, "no-capacity")
 
 
 # Calls about a session

@@ -39,6 +39,8 @@ def start_stream(cell: Cell, session_id: str, task_token: str) -> None:
     Raises LeaseLost, SetupOver, and WorkerRefused with the worker's reason.
     """
     session = _open(cell, session_id)
+    if session.worker_id is None:  # a failover put it back into the queue
+        raise LeaseLost(f"{session_id} waits in the queue")
     cell.store.put_task(session_id, task_token)
     cell.workers.start(session, _start_body(cell, session))
 
@@ -87,7 +89,8 @@ def place_again(cell: Cell, session_id: str) -> None:
     sessions.drive_handed(cell, placed.handed)
     if outcome in ("finished", "unknown"):
         raise SetupOver(f"{session_id} is over")
-    cell.workers.stop(before)
+    if before.worker_id is not None:
+        cell.workers.stop(before)
     if outcome == "exhausted":
         raise NoWorker(f"{before.placements} workers were tried and none could start the avatar.")
     if outcome == "full":

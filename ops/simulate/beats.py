@@ -26,6 +26,8 @@ class Beats(Steps):
         else:
             for session_id in list(state.on.get(worker_id, ())):
                 self._lose(session_id, "Its worker started anew.")
+        if state.used.get(worker_id, 0) > 0:
+            state.shrunk.add(worker_id)  # it goes on with what runs, and has no slots told yet
         state.reg[worker_id] = state.reg.get(worker_id, 0) + 1
         state.workers[worker_id] = Worker(0, 0.0, state.reg[worker_id], "warming")
         state.facts[worker_id] = {k: v for k, v in facts.items() if k != "avatars"}

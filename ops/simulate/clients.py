@@ -12,6 +12,8 @@ from control.services import sessions
 from control.services.ports import Caller, Cell
 from ops.simulate.world import Backoff, World
 
+LINES = {"ash": (1.0, 0), "birch": (2.0, 0), "cedar": (1.0, 4)}
+"""Tenant → weight of its turns, most open sessions."""
 POLL_MS = 4_000
 MOST_ASKS = 60
 RELOADS_UNTIL_MS = 150_000
@@ -28,7 +30,8 @@ class SimClient:
         self.world, self.cell = world, cell
         self.accepted: list[str] = []
         self.told = "nothing yet"
-        self._caller = Caller(tenant, "client")
+        weight, most_sessions = LINES[tenant]
+        self._caller = Caller(tenant, "client", most_sessions, weight)
         self._ask = CreateSession(lesson_id=f"lesson-{number}", wait=world.rng.random() < 0.85)
         self._key = f"key-{number}" if world.rng.random() < 0.5 else None
         self._empty_room = empty
@@ -68,7 +71,7 @@ class SimClient:
         def look() -> Any:
             session = sessions.own(self.cell, self._caller, session_id)
             if session.status == "queued":
-                self.cell.store.waiting(session_id)
+                sessions.queued(self.cell, session)
             return session
 
         self.world.send(look, self._looked)

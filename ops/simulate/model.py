@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from control.domain import leases
+from control.domain.queueing import Line
 from control.domain.session import Session
 from control.services.ports import (
     Ended,
-    Line,
     Outcome,
     Placed,
     Placing,

@@ -14,11 +14,11 @@ from control.domain.geography import REGIONS
 from control.domain.rooms import LivekitServer
 from control.services import sessions, setup, upkeep
 from control.services.ports import Cell, Store, StoreAway, WorkerRefused
-from ops.simulate.clients import SimClient
+from ops.simulate.clients import LINES, SimClient
 from ops.simulate.machine import SimStates
 from ops.simulate.model import ModelStore
 from ops.simulate.ports import NoPeers, SimQueue, SimRecords, SimRooms, SimWorkerCalls
-from ops.simulate.watch import LINES, WatchedStore
+from ops.simulate.watch import WatchedStore
 from ops.simulate.workers import SimWorker, Stream
 from ops.simulate.world import EPOCH_MS, Chances, World
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from control.services.ports import Placed, Placing, Pulse, StoreAway
@@ -16,8 +15,6 @@ CHANGES = frozenset({
     "place", "place_again", "confirm", "finish", "register", "heartbeat", "deregister", "drain",
     "reap",
 })  # fmt: skip
-LINES = {"ash": (1.0, 0), "birch": (2.0, 0), "cedar": (1.0, 4)}
-"""Tenant → weight of its turns, most open sessions."""
 
 
 class WatchedStore:
@@ -51,9 +48,6 @@ class WatchedStore:
         return getattr(self._model, name)(*given)
 
     def _judged(self, name: str, given: tuple[Any, ...]) -> Any:
-        if name == "place":
-            weight, most = LINES[given[0].tenant]
-            given = (replace(given[0], weight=weight, most_sessions=most),)
         heard = dict(self._model.state.hb)
         before = self._before(name, given)
         answer = self._plain(name, given)

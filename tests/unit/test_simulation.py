@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
 from control.domain.errors import unavailable
+from control.services import setup
 from ops.cli import app
 from ops.simulate import mutants
 from ops.simulate.faults import caught, trials
@@ -15,6 +17,7 @@ from ops.simulate.machine import Execution, SimStates, definition
 from ops.simulate.model import ModelStore
 from ops.simulate.trial import CALM_AFTER_MS, Trial
 from ops.simulate.world import EPOCH_MS, Chances, Died, World
+from tests.store_operations import an_ask
 
 
 def a_calm_world() -> World:
@@ -81,6 +84,20 @@ def test_without_faults_every_lesson_is_served() -> None:
         "The stream is over.",
         "Nobody asked for its place any more.",
     }
+
+
+def test_a_setup_whose_session_a_failover_put_back_into_the_queue_ends_clearly() -> None:
+    trial = Trial(1)
+    trial.world.calm_after_ms = EPOCH_MS
+    ask = an_ask("s-sim-00000001", "ash", "maths")
+    trial.model.place(replace(ask, wait=True))
+
+    with pytest.raises(setup.LeaseLost):
+        setup.start_stream(trial.cell, ask.session_id, "token")
+    with pytest.raises(setup.NoWorker):
+        setup.place_again(trial.cell, ask.session_id)
+
+    assert trial.model.check() == []
 
 
 def test_no_fault_befalls_anyone_when_the_faults_are_over() -> None:

@@ -230,3 +230,12 @@ def test_what_was_handed_over_is_remembered_before_the_peer_tells_it(
 ) -> None:
     east.store.remember(west.name, "school", "maths", "s-x-00000000", 5)
     assert east.owner("maths", west) == "s-x-00000000"
+
+
+def test_a_cells_own_best_is_its_first_worker_that_is_alive(east: Side) -> None:
+    for n in range(10):
+        east.worker(f"dead{n}", slots=2, used=0, score=0.6)
+        east.raw.zadd(east.key("hb"), {f"dead{n}": 1})
+    assert east.store.seek("school", "maths", []).best_score is None
+    east.worker("alive", slots=2, used=0, score=0.4)
+    assert east.store.seek("school", "maths", []).best_score == 0.4

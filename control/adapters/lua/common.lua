@@ -75,9 +75,17 @@ local function record(sid)
   call('ZADD', P .. 'outbox', call('INCR', P .. 'seq'), sid)
 end
 
+-- A counter that grows across a failover that forgot some, for it is never below the clock.
+local function after_now(name)
+  local last = tonumber(call('GET', P .. name)) or 0
+  local number = last >= NOW and last + 1 or NOW
+  call('SET', P .. name, number)
+  return number
+end
+
 -- For peers: a lesson began or is over.
 local function changed(lesson, sid, born, over)
-  local seq = call('INCR', P .. 'changeseq')
+  local seq = after_now('changeseq') -- else a peer takes new changes for old ones
   call('ZADD', P .. 'changes', seq, lesson .. '|' .. sid .. '|' .. born .. '|' .. over)
   call('ZREMRANGEBYRANK', P .. 'changes', 0, -10001)
 end
@@ -123,12 +131,9 @@ local function choose(avatar, excluded)
   return nil, ''
 end
 
--- The only way a slot is taken. The generation grows across a failover that forgot some, for it is
--- never below the clock.
+-- The only way a slot is taken.
 local function take(sid, name, seen, left_out)
-  local last = tonumber(call('GET', P .. 'gen')) or 0
-  local generation = last >= NOW and last + 1 or NOW
-  call('SET', P .. 'gen', generation)
+  local generation = after_now('gen')
   call('HSET', LEASE, sid, name .. '|' .. generation)
   call('SADD', P .. 'on:' .. name, sid)
   call('ZADD', EXP, NOW + UNCONFIRMED_MS, sid)

@@ -5,10 +5,13 @@
 local own = call('GET', P .. 'lesson:' .. ARGV[1]) or ''
 local patience = patient()
 local best = ''
-local heads = call('ZRANGE', P .. 'free', 0, 31, 'REV', 'WITHSCORES')
-for i = 1, #heads, 2 do
-  local heard = tonumber(call('ZSCORE', P .. 'hb', heads[i]))
-  if heard and (patience or NOW - heard < DEAD_MS) then best = heads[i + 1] break end
+for page = 0, 3 do
+  local heads = call('ZRANGE', P .. 'free', 8 * page, 8 * page + 7, 'REV', 'WITHSCORES')
+  for i = 1, #heads, 2 do
+    local heard = tonumber(call('ZSCORE', P .. 'hb', heads[i]))
+    if heard and (patience or NOW - heard < DEAD_MS) then best = heads[i + 1] break end
+  end
+  if best ~= '' or #heads < 16 then break end
 end
 local standings, owners = {}, {}
 for i = 2, #ARGV do

@@ -33,7 +33,7 @@ class SimClient:
         weight, most_sessions = LINES[tenant]
         self._caller = Caller(tenant, "client", most_sessions, weight)
         self._ask = CreateSession(lesson_id=f"lesson-{number}", wait=world.rng.random() < 0.85)
-        self._key = f"key-{number}" if world.rng.random() < 0.5 else None
+        self._key = f"key-{number}" if world.rng.random() < 0.3 else None
         self._empty_room = empty
         self._backoff = Backoff(world, 500, 4_000)
         self._asks = 0
@@ -60,9 +60,10 @@ class SimClient:
                 self.accepted.append(answer.session_id)
             self._since_ms = self.world.now_ms
             self._watch(answer)
-        elif isinstance(answer, RapidoError) and answer.status < 500:
+            return
+        if isinstance(answer, RapidoError):
             self.told = answer.slug
-        else:
+        if not isinstance(answer, RapidoError) or answer.status >= 500:
             self.world.at(self._backoff.next_ms(), self.begin)
 
     def _poll(self) -> None:
@@ -97,7 +98,7 @@ class SimClient:
         if session.status != "live" and waited_ms > self._patience_ms:
             self._leave()
             return
-        reloads = self.world.since_ms < RELOADS_UNTIL_MS and self.world.rng.random() < 0.15
+        reloads = self.world.since_ms < RELOADS_UNTIL_MS and self.world.rng.random() < 0.3
         self.world.at(POLL_MS, self.begin if reloads else self._poll)
 
     def _leave(self) -> None:

@@ -106,7 +106,7 @@ class Trial:
 
     def _cast(self) -> None:
         world, rng = self.world, self.world.rng
-        for number in range(rng.choice((2, 2, 3, 4, 4, 9))):
+        for number in range(rng.choice((2, 2, 3, 4, 9, 9))):
             name = f"w{number}"
             worker = SimWorker(world, self.cell, name, rng.randint(1, 4), self.rooms)
             self.fleet[name] = worker
@@ -144,7 +144,7 @@ class Trial:
         names = sorted(self.fleet)
         for _ in range(rng.randint(0, 3)):
             world.at(rng.randint(8_000, CALM_AFTER_MS), self._killer([rng.choice(names)]))
-        if rng.random() < 0.25:
+        if rng.random() < 0.35:
             zone = rng.sample(names, rng.choice((len(names), max(1, len(names) // 2))))
             world.at(rng.randint(20_000, 60_000), self._killer(zone))
         if rng.random() < 0.4:
@@ -233,7 +233,7 @@ class Trial:
             for sid in client.accepted:
                 if self.model.session(sid) is None and not self.failovers:
                     yield f"{sid} was accepted and is forgotten"
-            if client.accepted and client.told in ("nothing yet", "starting"):
+            if client.accepted and client.told in ("nothing yet", "starting", "unavailable"):
                 yield f"the client of {client.accepted[-1]} knows of {client.told}"
 
     def _figures(self) -> dict[str, int]:

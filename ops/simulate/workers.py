@@ -184,7 +184,7 @@ class SimWorker:
         self.streams[stream.session_id] = stream
         if len(self.playing()) > self.slots:
             self.world.problem(f"{self.name} runs {len(self.playing())} of {self.slots} streams")
-        fate = self.world.rng.random() if self.world.chance(0.1) else 1.0
+        fate = self.world.rng.random() if self.world.chance(0.12) else 1.0
         if fate < 0.2:
             return  # no frame ever comes
         if fate < 0.5:  # its learner leaves about when the setup stops waiting

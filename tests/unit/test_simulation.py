@@ -54,7 +54,7 @@ def test_a_seed_is_the_same_run_again() -> None:
     ],
 )
 def test_a_bug_in_the_store_is_noticed(mutant: type[ModelStore]) -> None:
-    (found,) = caught(1, 12, [mutant])
+    (found,) = caught(1, 40, [mutant])
 
     assert found.seed is not None, found.how
 

@@ -213,7 +213,7 @@ class Agent:
                     raise Superseded("a newer instance registered under this name") from None
                 if error.slug == "forgotten-registration":
                     _log.warning("the cell has forgotten this worker; it registers again")
-                    await self._enrol(self._register.model_copy(update={"resumes": True}))
+                    await self._enrol(self._register)
                     continue
                 _log.error("heartbeat refused, sessions go on: %s", error)
                 await backoff.wait()

@@ -43,7 +43,7 @@ class CellRefused(Exception):
 class Backoff:
     """Waits twice as long each time, with chance in it, so that a fleet does not call as one."""
 
-    def __init__(self, first_s: float = 0.25, most_s: float = 10.0) -> None:
+    def __init__(self, first_s: float = 0.25, most_s: float = 3.0) -> None:
         self._first_s = first_s
         self._most_s = most_s
         self._times = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Iterable
 
 import httpx
@@ -68,6 +69,7 @@ class Worker:
             version=VERSION,
             hardware=hardware.detect(engine.name),
             avatars=tuple(names),
+            boot=secrets.token_hex(8),
         )
 
     async def _measure(self) -> int:

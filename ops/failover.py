@@ -169,7 +169,9 @@ def run(folder: Path) -> Outcome:
             cluster.url, "fail", "us-east-1", clock=lambda: int(time.time() * 1000) + ahead_ms
         )
         names = [f"worker-{at}" for at in range(_WORKERS)]
-        workers = {name: LightWorker(name, store.register(name, _FACTS)) for name in names}
+        workers = {
+            name: LightWorker(name, store.register(name, _FACTS | {"boot": name})) for name in names
+        }
         for worker in workers.values():
             worker.beat(store)
         load = _Load(store, workers)

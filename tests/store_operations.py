@@ -36,6 +36,7 @@ class Operations(RuleBasedStateMachine):
         self.ids: list[str] = []
         self.hours = 0
         self.strangers = 0
+        self.lives: dict[str, int] = {}
 
     def both(self, call: str, *given: Any) -> Any:
         """The model's answer, after the real store gave the same one."""
@@ -51,8 +52,10 @@ class Operations(RuleBasedStateMachine):
             self._register(f"w{number}", "demo")
             self.both("heartbeat", f"w{number}", 1, self._heard(count, 0.0, []))
 
-    def _register(self, worker: str, avatars: str, resumes: bool = False) -> None:
-        own = {"url": f"http://{worker}", "avatars": avatars, "resumes": resumes}
+    def _register(self, worker: str, avatars: str, same_life: bool = False) -> None:
+        self.lives[worker] = self.lives.get(worker, 0) + (not same_life)
+        boot = f"{worker}-{self.lives[worker]}"
+        own = {"url": f"http://{worker}", "avatars": avatars, "boot": boot}
         self.both("register", worker, FACTS | own)
 
     @rule(
@@ -63,7 +66,7 @@ class Operations(RuleBasedStateMachine):
     )
     def a_worker_comes_or_goes(self, worker: str, change: str, avatars: str, stale: int) -> None:
         if change in ("register", "resume"):
-            self._register(worker, avatars, resumes=change == "resume")
+            self._register(worker, avatars, same_life=change == "resume")
         elif change == "drain":
             self.both("drain", worker)
         else:

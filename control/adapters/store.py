@@ -204,7 +204,7 @@ class ValkeyStore(PeerStoreMixin):
                 hardware,
                 _around(facts["avatars"]),
                 facts["url"],
-                int(facts.get("resumes", False)),
+                facts["boot"],
             )
         )
 

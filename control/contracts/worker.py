@@ -52,8 +52,8 @@ class Register(Message):
     version: str
     hardware: Hardware
     avatars: Avatars
-    resumes: bool = False
-    """The same process again, because its cell forgot it: what it runs goes on."""
+    boot: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    """Names this life of the process: the same one again loses nothing of what it runs."""
 
 
 class RoomAccess(Message):

@@ -84,6 +84,8 @@ def activate(cell: Cell, session_id: str, generation: int) -> None:
 def place_again(cell: Cell, session_id: str) -> None:
     """Gives the lease back, leaves that worker out, takes another. Raises NoWorker, SetupOver."""
     before = _open(cell, session_id)
+    if before.status == "live":
+        raise SetupOver(f"{session_id} is live: its first frame came after all")
     placed = cell.store.place_again(session_id, before.generation)
     outcome = placed.outcome
     sessions.drive_handed(cell, placed.handed)
@@ -100,6 +102,8 @@ def place_again(cell: Cell, session_id: str) -> None:
 def fail(cell: Cell, session_id: str, reason: str) -> None:
     """The last word on a session that could not start; its room is closed."""
     session = cell.store.session(session_id)
+    if session is not None and session.status == "live":
+        return  # a late word must not cut who is heard and seen
     ended = cell.store.finish(session_id, 0, "failed", reason)
     sessions.drive_handed(cell, ended.handed)
     if ended.changed and session and session.room:

@@ -8,6 +8,7 @@ from control.contracts.worker import Heartbeat, Register, StreamEvent
 from control.domain import leases
 from control.domain.errors import RapidoError, conflict, not_found
 from control.domain.rooms import nearest_server
+from control.domain.session import Session
 from control.services import sessions, upkeep
 from control.services.ports import Cell, Pulse
 
@@ -21,7 +22,7 @@ STALE = conflict(
 FORGOTTEN = conflict(
     "forgotten-registration",
     "The cell has forgotten this worker",
-    "Register again with resumes true; what runs goes on.",
+    "Register again with the same boot; what runs goes on.",
 )
 
 
@@ -82,18 +83,24 @@ def event(cell: Cell, worker_id: str, said: StreamEvent) -> None:
         if said.type == "first_frame":
             raise _stale_generation(said)
         return
+    token = session.task_token
     if said.type == "ended":
         sessions.end(cell, said.session_id, said.reason or "The lesson ended.", said.generation)
-    elif session.task_token is not None:
-        if said.type == "first_frame":
-            cell.workflows.answer(session.task_token, {"generation": said.generation})
-        else:
-            cell.workflows.refuse(session.task_token, said.reason or "the stream failed")
-    elif said.type == "failed" and session.status == "live":
-        ended = cell.store.finish(said.session_id, said.generation, "failed", said.reason)
-        sessions.drive_handed(cell, ended.handed)
-        if session.room is not None:
-            cell.rooms.close(session.livekit_url, session.room)
+    elif said.type == "first_frame":
+        if token is not None:
+            cell.workflows.answer(token, {"generation": said.generation})
+    else:
+        if session.status == "live":
+            _failed(cell, session, said)
+        if token is not None:
+            cell.workflows.refuse(token, said.reason or "the stream failed")
+
+
+def _failed(cell: Cell, session: Session, said: StreamEvent) -> None:
+    ended = cell.store.finish(said.session_id, said.generation, "failed", said.reason)
+    sessions.drive_handed(cell, ended.handed)
+    if session.room is not None:
+        cell.rooms.close(session.livekit_url, session.room)
 
 
 def _stale_generation(said: StreamEvent) -> RapidoError:

@@ -78,6 +78,7 @@ class Stage:
             "version": "1.0.0",
             "hardware": _HARDWARE,
             "avatars": AVATAR,
+            "boot": f"{number:016x}",
         }
         self.registrations[name] = self.store.register(name, facts)
 

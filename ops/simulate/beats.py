@@ -21,7 +21,9 @@ class Beats(Steps):
     def register(self, worker_id: str, facts: dict[str, Any]) -> int:
         self._forget()
         state = self.state
-        if facts.get("resumes", False):
+        if state.boots.get(worker_id) == facts["boot"]:
+            if worker_id in state.workers:
+                return state.workers[worker_id].registration
             self.state.shrunk.add(worker_id)  # it tells its slots with its next word
         else:
             for session_id in list(state.on.get(worker_id, ())):
@@ -30,7 +32,8 @@ class Beats(Steps):
             state.shrunk.add(worker_id)  # it goes on with what runs, and has no slots told yet
         state.reg[worker_id] = state.reg.get(worker_id, 0) + 1
         state.workers[worker_id] = Worker(0, 0.0, state.reg[worker_id], "warming")
-        state.facts[worker_id] = {k: v for k, v in facts.items() if k != "avatars"}
+        state.facts[worker_id] = {k: v for k, v in facts.items() if k not in ("avatars", "boot")}
+        state.boots[worker_id] = facts["boot"]
         self._announce(worker_id, facts["avatars"])
         state.desired.discard(worker_id)
         self._forgiving(spoke=True)
@@ -83,9 +86,8 @@ class Beats(Steps):
         state, (session_id, generation, live) = self.state, run
         held = state.lease.get(session_id)
         if held == (worker_id, generation):
-            if live and state.status(session_id) == "live":
-                until = self.now_ms() + LIVE_MS
-                state.exp[session_id] = max(state.exp[session_id], until)
+            if live:
+                self._confirm(session_id)
             return True
         if held is not None or not live:
             return False
@@ -103,7 +105,7 @@ class Beats(Steps):
         self._hold(session_id, worker_id, generation, self.now_ms() + LIVE_MS)
         state.adopted.add(session_id)
         state.starting.pop(session_id, None)
-        self._set(session_id, status="live", task_token=None)
+        self._set(session_id, status="live")
         self._repaired("adopted", 1)
         self._refresh(worker_id)
         self._record(session_id)
@@ -153,6 +155,7 @@ class Beats(Steps):
         state.desired.discard(worker_id)
         state.shrunk.discard(worker_id)
         del state.workers[worker_id], state.facts[worker_id], state.av[worker_id]
+        state.boots.pop(worker_id, None)
         return True
 
     def workers(self) -> list[dict[str, Any]]:

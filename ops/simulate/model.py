@@ -20,7 +20,6 @@ from control.services.ports import (
     Waiting,
 )
 from ops.simulate.beats import Beats
-from ops.simulate.slots import LIVE_MS
 from ops.simulate.state import State, problems, snapshot
 from ops.simulate.steps import FINISHED_MS, TICKET_MS
 
@@ -148,15 +147,11 @@ class ModelStore(Beats):
         return Placed(outcome, session_id, self._hand())
 
     def confirm(self, session_id: str, generation: int) -> bool:
-        state, held = self.state, self.state.lease.get(session_id)
+        held = self.state.lease.get(session_id)
         if held is None or held[1] != generation:
             return False
-        state.exp[session_id] = self.now_ms() + LIVE_MS
-        if state.status(session_id) != "live":
-            state.st[held[0]] -= 1
-            self._set(session_id, status="live", task_token=None)
-            state.starting.pop(session_id, None)
-            self._record(session_id)
+        self._confirm(session_id)
+        self._set(session_id, task_token=None)
         return True
 
     def finish(self, session_id: str, generation: int, status: str, reason: str) -> Ended:

@@ -147,6 +147,15 @@ class Slots:
             generation=generation,
         )
 
+    def _confirm(self, session_id: str) -> None:
+        state, name = self.state, self.state.lease[session_id][0]
+        state.exp[session_id] = max(state.exp[session_id], self.now_ms() + LIVE_MS)
+        if state.status(session_id) != "live":
+            state.st[name] -= 1
+            self._set(session_id, status="live")
+            state.starting.pop(session_id, None)
+            self._record(session_id)
+
     def _drop(self, session_id: str) -> None:
         state = self.state
         if session_id not in state.lease:

@@ -37,6 +37,7 @@ class State:
     free: dict[str, float] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    boots: dict[str, str] = field(default_factory=dict)
     av: dict[str, str] = field(default_factory=dict)
     avatars: set[str] = field(default_factory=set)
     used: dict[str, int] = field(default_factory=dict)

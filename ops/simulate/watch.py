@@ -23,6 +23,7 @@ class WatchedStore:
     def __init__(self, world: World, model: ModelStore, fleet: Mapping[str, SimWorker]) -> None:
         self._world, self._model, self._fleet = world, model, fleet
         self.leavers: set[str] = set()
+        self._held: list[str] = []
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def call(*given: Any) -> Any:
@@ -62,6 +63,9 @@ class WatchedStore:
         if name in ("finish", "confirm"):
             kept = state.sessions.get(given[0])
             return kept.session.generation if kept else None, state.lease.get(given[0])
+        if name == "register":
+            self._held = [sid for sid, (on, _) in state.lease.items() if on == given[0]]
+            return state.boots.get(given[0])
         if name == "heartbeat":
             return {
                 sid: state.sessions[sid].session.generation
@@ -86,8 +90,12 @@ class WatchedStore:
                     problem(f"{session_id} ran and was revoked though nobody else has its lease")
         elif isinstance(answer, Placed):
             self._judge_placed(given, answer)
-        elif name == "register" and any(on == given[0] for on, _ in state.lease.values()):
-            problem(f"{given[0]} started anew and still has leases")
+        elif name == "register":
+            held = [sid for sid, (on, _) in state.lease.items() if on == given[0]]
+            if before != given[1]["boot"] and held:
+                problem(f"{given[0]} started anew and still has leases")
+            if before == given[1]["boot"] and not set(self._held) <= set(held):
+                problem(f"{given[0]} registered twice in one life and lost leases")
 
     def _judge_placed(self, given: tuple[Any, ...], answer: Placed) -> None:
         session = self._model.session(answer.session_id)

@@ -54,6 +54,7 @@ class SimWorker:
         self._rooms = rooms
         self._generations: dict[str, int] = {}
         self.registration = 0
+        self._boot = ""
         self._state = WorkerState.WARMING
         self._backoff = Backoff(world)
 
@@ -69,6 +70,7 @@ class SimWorker:
     def boot(self) -> None:
         """A new life; nothing of the former one is known."""
         self.life += 1
+        self._boot = f"{self.world.rng.getrandbits(64):016x}"
         self.up = True
         self.streams, self._generations = {}, {}
         self._state, self.registration = WorkerState.WARMING, 0
@@ -95,7 +97,7 @@ class SimWorker:
             return
         self.world.send(act, lambda answer: then(answer) if self.life == life else None)
 
-    def _register(self, resumes: bool = False) -> None:
+    def _register(self) -> None:
         ask = Register(
             worker_id=self.name,
             url=f"http://{self.name}",
@@ -104,16 +106,16 @@ class SimWorker:
             version="1",
             hardware=_HARDWARE,
             avatars=("demo",),
-            resumes=resumes,
+            boot=self._boot,
         )
         self._say(
             lambda: workers.register(self.cell, ask),
-            lambda answer: self._registered(answer, resumes),
+            self._registered,
         )
 
-    def _registered(self, answer: object, resumes: bool) -> None:
+    def _registered(self, answer: object) -> None:
         if not isinstance(answer, dict):
-            self._later(self._backoff.next_ms(), self.life, lambda: self._register(resumes=resumes))
+            self._later(self._backoff.next_ms(), self.life, self._register)
             return
         self.registration = answer["registration"]
         self._backoff = Backoff(self.world)
@@ -142,7 +144,7 @@ class SimWorker:
             self.kill(restart_after_ms=2_000)
             return
         if isinstance(answer, RapidoError) and answer.slug == "forgotten-registration":
-            self._register(resumes=True)
+            self._register()
             return
         if isinstance(answer, Exception):
             self._later(self._backoff.next_ms(), self.life, self._beat)

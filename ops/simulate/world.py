@@ -167,7 +167,7 @@ class _Call:
 class Backoff:
     """Waits as the worker's does: twice as long each time, up to ``most_ms``, with chance in it."""
 
-    def __init__(self, world: World, first_ms: float = 250, most_ms: float = 10_000) -> None:
+    def __init__(self, world: World, first_ms: float = 250, most_ms: float = 3_000) -> None:
         self._world, self._first_ms, self._most_ms = world, first_ms, most_ms
         self._times = 0
 

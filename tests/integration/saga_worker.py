@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
@@ -109,6 +110,7 @@ class SagaWorker:
             "version": "1",
             "hardware": {"cpu": "x", "cores": 1, "memory_gib": 1.0, "engine": "none"},
             "avatars": ["demo"],
+            "boot": secrets.token_hex(8),
         }
         answer = self.call("POST", "/api/v1/workers", body)
         assert answer.status_code == 201, answer.text

@@ -37,12 +37,15 @@ class Desk:
         self.store = ValkeyStore(url, self.cell, "us-east-1", clock=lambda: self.now_ms)
         self.raw = valkey.Valkey.from_url(url, decode_responses=True)
         self.registrations: dict[str, int] = {}
+        self.boots: dict[str, str] = {}
 
     def key(self, name: str) -> str:
         return f"{{{self.cell}}}:{name}"
 
     def worker(self, name: str, slots: int, **changes: Any) -> None:
-        self.registrations[name] = self.store.register(name, FACTS | changes)
+        self.boots[name] = secrets.token_hex(8)
+        facts = FACTS | {"boot": self.boots[name]} | changes
+        self.registrations[name] = self.store.register(name, facts)
         self.beat(name, slots, avatars=changes.get("avatars", "demo"))
 
     def beat(self, name: str, slots: int, running: Any = (), **changes: Any) -> Any:
@@ -404,6 +407,18 @@ def test_an_older_instance_is_refused(desk: Desk) -> None:
     assert desk.store.heartbeat("w1", old, heard) is None
     assert not desk.store.deregister("w1", old)
     assert desk.store.workers()[0]["slots"] == 2
+
+
+def test_a_registration_that_is_told_twice_loses_nothing(desk: Desk) -> None:
+    desk.worker("w1", 2)
+    session = desk.live("a")
+    first = desk.registrations["w1"]
+
+    again = desk.store.register("w1", FACTS | {"boot": desk.boots["w1"]})
+
+    assert again == first
+    assert desk.beat("w1", 2, desk.running("w1")).revoked == ()
+    assert desk.session(session.session_id).status == "live"
 
 
 # reconciliation

@@ -69,7 +69,7 @@ def test_an_empty_store_after_a_restart_learns_from_the_workers(desk: Desk) -> N
 
     assert desk.store.heartbeat("w1", desk.registrations["w1"], _heard(run)) is None
     assert desk.store.registration("w1") is None
-    desk.registrations["w1"] = desk.store.register("w1", FACTS | {"resumes": True})
+    desk.registrations["w1"] = desk.store.register("w1", FACTS | {"boot": desk.boots["w1"]})
     reply = desk.beat("w1", 2, [run])
 
     assert reply.revoked == ()

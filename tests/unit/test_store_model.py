@@ -21,9 +21,11 @@ class Desk:
         self.now = START_MS
         self.store = ModelStore(lambda: self.now)
         self.asked = 0
+        self.lives = 0
 
     def worker(self, name: str, slots: int) -> None:
-        facts = FACTS | {"url": f"http://{name}", "avatars": "demo"}
+        self.lives += 1
+        facts = FACTS | {"url": f"http://{name}", "avatars": "demo", "boot": f"life {self.lives}"}
         self.store.register(name, facts)
         self.beat(name, slots)
 

@@ -168,14 +168,14 @@ local function drop(sid)
   refresh(name)
 end
 
--- The lease is a running stream's from now on, for an hour that heartbeats renew.
+-- The lease is a running stream's from now on, for an hour that heartbeats renew. The task token
+-- stays until the setup asks: a heartbeat may come before the word of the first frame.
 local function confirm(sid, name)
-  call('ZADD', EXP, NOW + LIVE_MS, sid)
+  call('ZADD', EXP, 'GT', NOW + LIVE_MS, sid)
   if call('HSETNX', P .. 's:' .. sid, 'confirmed', 1) == 1 then
     less(STARTS, name)
     call('HSET', P .. 's:' .. sid, 'status', 'live')
     call('HSETNX', P .. 's:' .. sid, 'live_ms', NOW)
-    call('HDEL', P .. 's:' .. sid, 'task_token')
     call('ZREM', STARTING, sid)
     record(sid)
   end

@@ -3,4 +3,5 @@
 local name, leased = lease_of(ARGV[1])
 if leased ~= tonumber(ARGV[2]) then return 0 end
 confirm(ARGV[1], name)
+call('HDEL', P .. 's:' .. ARGV[1], 'task_token')
 return 1

@@ -54,8 +54,8 @@ for _, one in ipairs(running) do
   local on, leased = lease_of(sid)
   names[sid] = generation
   if on == name and leased == generation then
-    if live and call('HEXISTS', P .. 's:' .. sid, 'confirmed') == 1 then
-      call('ZADD', EXP, 'XX', 'GT', NOW + LIVE_MS, sid)
+    if live then
+      confirm(sid, name) -- a failover may have forgotten that it was
       if one[4] then call('HSET', P .. 'in', sid, one[4]) end
     end
   elseif not on and live and adoptable(sid, generation) then

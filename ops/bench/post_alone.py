@@ -101,6 +101,7 @@ def _cell() -> Cell:
         records=nobody,
         rooms=LivekitRooms(lambda name: f"{name}-0123456789abcdef0123456789abcdef"),
         workers=nobody,
+        peer_calls=nobody,
     )
 
 

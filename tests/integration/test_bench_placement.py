@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from control.domain.geography import REGIONS, Point
+from ops.bench import post
 from ops.bench.memory import Enlisted, Leased
 from ops.bench.placement_figures import Http, Measured, Sold, curves, figures
 from ops.bench.plot import Line, log_log
@@ -136,3 +137,9 @@ def test_equal_steps_on_a_logarithmic_plot_are_equal_factors() -> None:
     ys = [float(one.attrib["cy"]) for one in spots]
     assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1])
     assert ys[1] - ys[0] == pytest.approx(ys[2] - ys[1])
+
+
+def test_a_post_is_served_in_one_process_with_nothing_else(tmp_path: Path) -> None:
+    spent = post.measure(tmp_path, 1)
+
+    assert spent.post_us > 0

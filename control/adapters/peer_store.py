@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from control.domain.peers import Twin
@@ -17,12 +17,8 @@ class PeerStoreMixin:
     """The part of ValkeyStore that peers need."""
 
     _prefix: str
-
-    def _run(self, name: str, *args: Any) -> Any:
-        raise NotImplementedError
-
-    def _call(self, method: str, *args: Any, **options: Any) -> Any:
-        raise NotImplementedError
+    _run: Callable[..., Any]
+    _call: Callable[..., Any]
 
     def due(self, what: str, every_ms: int) -> bool:
         """True for one caller in that time, whichever comes first."""

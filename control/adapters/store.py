@@ -17,8 +17,9 @@ from valkey.backoff import ExponentialBackoff
 from valkey.cluster import ValkeyCluster
 from valkey.retry import Retry
 
+from control.adapters import store_rows as rows
 from control.adapters.peer_store import PeerStoreMixin
-from control.domain import leases, placement
+from control.domain import leases
 from control.domain.queueing import Line
 from control.domain.session import Session
 from control.services.ports import (
@@ -153,7 +154,7 @@ class ValkeyStore(PeerStoreMixin):
 
     def session(self, session_id: str) -> Session | None:
         fields = self._call("hgetall", f"{self._prefix}s:{session_id}")
-        return _session(session_id, fields, self._region) if fields else None
+        return rows.session(session_id, fields, self._region) if fields else None
 
     def page(
         self, tenant: str | None, before: int | None, limit: int
@@ -175,7 +176,7 @@ class ValkeyStore(PeerStoreMixin):
         ids = [sid for sid, _ in found]
         read = self._of_each(ids, lambda pipe, key: pipe.hgetall(key))
         sessions = [
-            _session(sid, fields, self._region)
+            rows.session(sid, fields, self._region)
             for sid, fields in zip(ids, read, strict=True)
             if fields
         ]
@@ -244,7 +245,7 @@ class ValkeyStore(PeerStoreMixin):
         known, facts, kinds, urls, avatars, used, desired, heard = self._guard(pipe.execute)
         seen = dict(heard)
         return [
-            _worker(name, raw, json.loads(facts[name]), kinds)
+            rows.worker(name, raw, json.loads(facts[name]), kinds)
             | {
                 "url": urls[name],
                 "avatars": avatars[name].strip(","),
@@ -274,16 +275,17 @@ class ValkeyStore(PeerStoreMixin):
         """Snapshots of sessions that changed and are not sent, as JSON with session_id and seq."""
         found = self._call("zrange", self._prefix + "outbox", 0, limit - 1, withscores=True)
         read = self._of_each([sid for sid, _ in found], lambda pipe, key: pipe.hgetall(key))
-        rows = []
+        snapshots = []
         for (sid, seq), fields in zip(found, read, strict=True):
             known = {**json.loads(fields.get("given", "{}")), **fields}
-            rows.append({"session_id": sid, "seq": int(seq)} | {n: known.get(n) for n in _RECORDED})
-        return [json.dumps(row) for row in rows]
+            row = {"session_id": sid, "seq": int(seq)} | {n: known.get(n) for n in _RECORDED}
+            snapshots.append(json.dumps(row))
+        return snapshots
 
     def sent(self, entries: Sequence[str]) -> None:
-        rows = [json.loads(entry) for entry in entries]
-        if rows:
-            self._run("sent", *(part for row in rows for part in (row["session_id"], row["seq"])))
+        told = [json.loads(entry) for entry in entries]
+        if told:
+            self._run("sent", *(part for one in told for part in (one["session_id"], one["seq"])))
 
     def key(self, digest: str) -> dict[str, Any] | None:
         raw = self._call("get", f"{self._prefix}key:{digest}")
@@ -336,76 +338,3 @@ class ValkeyStore(PeerStoreMixin):
             return action()
         except _AWAY as error:
             raise StoreAway(str(type(error).__name__)) from error
-
-
-def _worker(name: str, raw: str, facts: dict[str, Any], kinds: dict[str, str]) -> dict[str, Any]:
-    slots, late, registration, state = raw.split("|")
-    kind = json.loads(kinds[facts.pop("hw")])
-    return {
-        "worker_id": name,
-        **facts,
-        "hardware": kind,
-        "slots": int(slots),
-        "late": float(late),
-        "reg": int(registration),
-        "state": state,
-    }
-
-
-def _session(session_id: str, fields: dict[str, str], region: str) -> Session:
-    given = json.loads(fields["given"])
-    return Session(
-        session_id=session_id,
-        tenant=fields["tenant"],
-        lesson_id=given.get("lesson_id", ""),
-        avatar=fields["avatar"],
-        status=fields["status"],
-        region=given.get("region", region),
-        worker_id=fields.get("worker_id"),
-        worker_url=fields.get("worker_url", ""),
-        worker_registration=int(fields.get("worker_registration", 0)),
-        generation=int(fields.get("generation", 0)),
-        placements=int(fields.get("placements", 0)),
-        created_ms=int(fields["created_ms"]),
-        expires_ms=int(fields["expires_ms"]),
-        ended_ms=int(fields["ended_ms"]) if "ended_ms" in fields else None,
-        reason=fields.get("reason"),
-        room=given.get("room"),
-        livekit_url=given.get("livekit_url", ""),
-        livekit_region=given.get("livekit_region"),
-        learner_identity=given.get("learner_identity", "learner"),
-        learner_name=given.get("learner_name"),
-        own_room_token=fields.get("own_room_token"),
-        agent_identity=given.get("agent_identity"),
-        correlation_id=given.get("correlation_id"),
-        execution=given.get("execution", session_id),
-        task_token=fields.get("task_token"),
-        why=_why(fields) if fields.get("heads") else {},
-    )
-
-
-def _why(fields: dict[str, str]) -> dict[str, Any]:
-    """What the last choice saw, in the numbers the store had."""
-    chosen, generation, store_ms = fields["chose"].split("|")
-    return {
-        "chosen": chosen,
-        "generation": int(generation),
-        "store_ms": int(store_ms),
-        "distance": float(fields["distance"]),
-        "margin": placement.AVATAR_MARGIN,
-        "excluded": fields["left_out"].split(),
-        "candidates": [_head(one) for one in fields["heads"].split(" ")],
-    }
-
-
-def _head(text: str) -> dict[str, Any]:
-    worker_id, known, used, starts, holds = text.split(":")
-    slots, late, _, _ = known.split("|")
-    return {
-        "worker_id": worker_id,
-        "slots": int(slots),
-        "used": int(used),
-        "late": float(late),
-        "starts": int(starts),
-        "holds_avatar": holds == "1",
-    }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from ops.bench import http_load, memory, post, regret, speed
+from ops.bench import failover, http_load, memory, post, regret, speed
 from ops.bench.crowd import LEARNER, Crowd, crowd
 from ops.bench.http_cell import start_http_cell
 from ops.bench.placement_figures import Http, Measured, Sold, curves, figures
@@ -105,6 +105,8 @@ def _measure(
     say("POST in one process, store and workflows answering from memory")
     spent = post.measure(folder, size.blocks)
     http = _http(url, size, clients, say, supervisor, folder)
+    say("a cluster of three primaries under load; the cell's is killed with -9")
+    survived = failover.run(folder / "cluster")
     return Measured(
         noop_s=median(times[WORKERS[-1]].noop),
         place_s={n: median(took.place) for n, took in times.items()},
@@ -120,6 +122,7 @@ def _measure(
         post=spent,
         http=http,
         published_sold=Sold(twice, never),
+        failover=survived,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ops.bench.failover import Outcome
 from ops.bench.memory import Enlisted, Leased
 from ops.bench.plot import Line, log_log
 from ops.bench.post import Spent
@@ -52,11 +53,12 @@ class Measured:
     post: Spent
     http: Http
     published_sold: Sold
+    failover: Outcome
 
 
 def figures(m: Measured) -> dict[str, Figure]:
     """All of them, by the names that stay."""
-    return _speed(m) | _throughput(m) | _store(m) | _memory(m) | _http(m)
+    return _speed(m) | _throughput(m) | _store(m) | _memory(m) | _http(m) | _failover(m)
 
 
 def curves(m: Measured) -> str:
@@ -195,4 +197,21 @@ def _http(m: Measured) -> dict[str, Figure]:
             f"of 1,000, 32 HTTP clients at once, {m.http.answered} answered 201; {slots}", "slots",
         ),
         "unsold": _at_most(sold.unsold, "slots", 0, theirs.unsold, f"of them; {slots}", "slots"),
+    }  # fmt: skip
+
+
+def _failover(m: Measured) -> dict[str, Figure]:
+    after = m.failover
+    wrong = after.oversold + after.leaked + after.unleased + after.repeated
+    return {
+        "failover_s": Figure(
+            after.gap_s, "s", "≤ 4", after.gap_s <= 4.0,
+            note="a cluster's primary killed with -9 → the first placement after it; "
+            f"cluster-node-timeout 1000 ms; {after.refused} requests were told to try again",
+        ),
+        "failover_wrong": Figure(
+            wrong, "slots", "= 0", wrong == 0,
+            note="a minute later: leases beyond slots, leases nobody runs, runs without a lease, "
+            f"generations given twice; {after.adopted} runs had been forgotten and were adopted",
+        ),
     }  # fmt: skip

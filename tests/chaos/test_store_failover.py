@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ops.failover import run
+from ops.bench.failover import run
 
 
 def test_after_the_primarys_death_nothing_is_oversold_leaked_or_forgotten(tmp_path: Path) -> None:

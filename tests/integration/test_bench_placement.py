@@ -12,6 +12,7 @@ import pytest
 
 from control.domain.geography import REGIONS, Point
 from ops.bench import post
+from ops.bench.failover import Outcome
 from ops.bench.memory import Enlisted, Leased
 from ops.bench.placement_figures import Http, Measured, Sold, curves, figures
 from ops.bench.plot import Line, log_log
@@ -26,7 +27,7 @@ FIXED_NAMES = {
     "place_vs_noop_10k", "place_10k_vs_100", "throughput_vs_noop_8_clients",
     "throughput_vs_published_1k", "store_cpu_us_per_pair", "regret_local",
     "heartbeat_cpu_percent_10k", "bytes_per_lease", "bytes_per_worker", "post_cpu_us",
-    "http_p99_ms_200rps", "oversold", "unsold",
+    "http_p99_ms_200rps", "oversold", "unsold", "failover_s", "failover_wrong",
 }  # fmt: skip
 LEARNER = Point(40.7, -74.0)
 GOOD = Measured(
@@ -44,6 +45,7 @@ GOOD = Measured(
     post=Spent(300.0, 60.0),
     http=Http(Sold(0, 0), 1000, 5.0, 20.0),
     published_sold=Sold(20, 0),
+    failover=Outcome(1.4, 3000, 80, 0, 0, 0, 0, 1),
 )
 
 

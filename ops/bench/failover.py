@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from control.adapters.store import ValkeyStore
-from control.services.ports import Placing, StoreAway
+from control.services.ports import StoreAway
+from ops.bench.stage import placing
 from ops.cell.supervisor import Supervisor
 from ops.cell.valkey_cluster import start_valkey_cluster
 
+CELL = "fail"
 _WORKERS, _SLOTS, _CLIENTS = 6, 8, 4
 _BEAT_EVERY_S = 0.25
 _LOAD_S = 1.5
@@ -112,7 +114,7 @@ class _Load:
                 self.refused += 1
 
     def _start(self, lesson: str) -> tuple[str, LightWorker] | None:
-        placed = self.store.place(_ask(lesson))
+        placed = self.store.place(placing(CELL, lesson))
         if placed.outcome != "placed":
             return None
         self.placed_at.append(time.monotonic())
@@ -134,27 +136,6 @@ class _Load:
                 worker.beat(self.store)
 
 
-def _ask(lesson: str) -> Placing:
-    return Placing(
-        session_id=f"s-fail-{secrets.token_hex(8)}",
-        tenant="school",
-        lesson_id=lesson,
-        avatar="demo",
-        distance=1.0,
-        idempotency_key=None,
-        fingerprint="f",
-        room=None,
-        livekit_url="",
-        livekit_region=None,
-        learner_identity="learner",
-        learner_name=None,
-        own_room_token=None,
-        agent_identity=None,
-        correlation_id=None,
-        execution="x",
-    )
-
-
 def run(folder: Path) -> Outcome:
     """Starts the cluster, loads it, kills the cell's primary with -9, and looks a minute later.
 
@@ -166,7 +147,7 @@ def run(folder: Path) -> Outcome:
     try:
         cluster = start_valkey_cluster(supervisor, folder)
         store = ValkeyStore(
-            cluster.url, "fail", "us-east-1", clock=lambda: int(time.time() * 1000) + ahead_ms
+            cluster.url, CELL, "us-east-1", clock=lambda: int(time.time() * 1000) + ahead_ms
         )
         names = [f"worker-{at}" for at in range(_WORKERS)]
         workers = {
@@ -182,7 +163,7 @@ def run(folder: Path) -> Outcome:
         try:
             time.sleep(_LOAD_S)
             killed = time.monotonic()
-            supervisor.kill(cluster.primary_of("{fail}:free"))
+            supervisor.kill(cluster.primary_of(f"{{{CELL}}}:free"))
             gap_s = _until_placed(load, killed)
             time.sleep(_LOAD_S)
         finally:

@@ -1,0 +1,84 @@
+"""What the store's hashes say, as the use cases want it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from control.domain import placement
+from control.domain.session import Session
+
+
+def worker(name: str, raw: str, facts: dict[str, Any], kinds: dict[str, str]) -> dict[str, Any]:
+    """From `w`, `facts` and `hw`."""
+    slots, late, registration, state = raw.split("|")
+    kind = json.loads(kinds[facts.pop("hw")])
+    return {
+        "worker_id": name,
+        **facts,
+        "hardware": kind,
+        "slots": int(slots),
+        "late": float(late),
+        "reg": int(registration),
+        "state": state,
+    }
+
+
+def session(session_id: str, fields: dict[str, str], region: str) -> Session:
+    """From `s:SID`; ``region`` is the cell's, for what was adopted without a record."""
+    given = json.loads(fields["given"])
+    return Session(
+        session_id=session_id,
+        tenant=fields["tenant"],
+        lesson_id=given.get("lesson_id", ""),
+        avatar=fields["avatar"],
+        status=fields["status"],
+        region=given.get("region", region),
+        worker_id=fields.get("worker_id"),
+        worker_url=fields.get("worker_url", ""),
+        worker_registration=int(fields.get("worker_registration", 0)),
+        generation=int(fields.get("generation", 0)),
+        placements=int(fields.get("placements", 0)),
+        created_ms=int(fields["created_ms"]),
+        expires_ms=int(fields["expires_ms"]),
+        ended_ms=int(fields["ended_ms"]) if "ended_ms" in fields else None,
+        reason=fields.get("reason"),
+        room=given.get("room"),
+        livekit_url=given.get("livekit_url", ""),
+        livekit_region=given.get("livekit_region"),
+        learner_identity=given.get("learner_identity", "learner"),
+        learner_name=given.get("learner_name"),
+        own_room_token=fields.get("own_room_token"),
+        agent_identity=given.get("agent_identity"),
+        correlation_id=given.get("correlation_id"),
+        execution=given.get("execution", session_id),
+        task_token=fields.get("task_token"),
+        why=_why(fields) if fields.get("heads") else {},
+    )
+
+
+def _why(fields: dict[str, str]) -> dict[str, Any]:
+    """What the last choice saw, in the numbers the store had."""
+    chosen, generation, store_ms = fields["chose"].split("|")
+    return {
+        "chosen": chosen,
+        "generation": int(generation),
+        "store_ms": int(store_ms),
+        "distance": float(fields["distance"]),
+        "margin": placement.AVATAR_MARGIN,
+        "excluded": fields["left_out"].split(),
+        "candidates": [_head(one) for one in fields["heads"].split(" ")],
+    }
+
+
+def _head(text: str) -> dict[str, Any]:
+    worker_id, known, used, starts, holds = text.split(":")
+    slots, late, _, _ = known.split("|")
+    return {
+        "worker_id": worker_id,
+        "slots": int(slots),
+        "used": int(used),
+        "late": float(late),
+        "starts": int(starts),
+        "holds_avatar": holds == "1",
+    }

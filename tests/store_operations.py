@@ -50,7 +50,8 @@ class Operations(RuleBasedStateMachine):
     def workers_that_have_the_avatar(self, slots: list[int]) -> None:
         for number, count in enumerate(slots, 1):
             self._register(f"w{number}", "demo")
-            self.both("heartbeat", f"w{number}", 1, self._heard(count, 0.0, []))
+            own = self._registration(f"w{number}")
+            self.both("heartbeat", f"w{number}", own, self._heard(count, 0.0, []))
 
     def _register(self, worker: str, avatars: str, same_life: bool = False) -> None:
         self.lives[worker] = self.lives.get(worker, 0) + (not same_life)
@@ -70,8 +71,12 @@ class Operations(RuleBasedStateMachine):
         elif change == "drain":
             self.both("drain", worker)
         else:
-            registration = self.model.state.reg.get(worker, 1) - stale
+            registration = self._registration(worker) - stale
             self.both("deregister", worker, registration)
+
+    def _registration(self, worker: str) -> int:
+        known = self.model.state.workers.get(worker)
+        return known.registration if known else 1
 
     @rule(ms=st.sampled_from([1_000, 5_000, 5_000, 15_001]))
     def all_workers_beat(self, ms: int) -> None:
@@ -112,7 +117,7 @@ class Operations(RuleBasedStateMachine):
                 named.add(session_id)
                 generation = self._generation(session_id, age) or self._unheard_of()
                 runs.append([session_id, generation, live])
-        registration = self.model.state.reg.get(worker, 1) - stale
+        registration = self._registration(worker) - stale
         self.both("heartbeat", worker, registration, self._heard(slots, late, runs, state))
 
     @rule(worker=WORKERS, newest=st.booleans())
@@ -121,7 +126,7 @@ class Operations(RuleBasedStateMachine):
         if newest:
             generation = self.model.state.gen + 1_000_000
         runs = [[f"s-t-stranger{self.strangers:04d}", generation, True]]
-        registration = self.model.state.reg.get(worker, 1)
+        registration = self._registration(worker)
         known = self.model.state.workers.get(worker)
         slots = known.slots if known else 1
         self.both("heartbeat", worker, registration, self._heard(slots, 0.0, runs))

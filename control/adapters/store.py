@@ -239,16 +239,14 @@ class ValkeyStore(PeerStoreMixin):
     def workers(self) -> list[dict[str, Any]]:
         """Each as registered and heard last, with ``used``, ``desired`` and ``alive``; by name."""
         pipe = self._valkey.pipeline(transaction=False)
-        for name in ("w", "facts", "hw", "url", "av", "used", "desired"):
+        for name in ("w", "facts", "hw", "used", "desired"):
             pipe.hgetall(self._prefix + name)
         pipe.zrange(self._prefix + "hb", 0, -1, withscores=True)
-        known, facts, kinds, urls, avatars, used, desired, heard = self._guard(pipe.execute)
+        known, facts, kinds, used, desired, heard = self._guard(pipe.execute)
         seen = dict(heard)
         return [
-            rows.worker(name, raw, json.loads(facts[name]), kinds)
+            rows.worker(name, raw, facts[name], kinds)
             | {
-                "url": urls[name],
-                "avatars": avatars[name].strip(","),
                 "used": int(used.get(name, 0)),
                 "desired": desired.get(name),
                 "alive": name in seen,

@@ -9,14 +9,18 @@ from control.domain import placement
 from control.domain.session import Session
 
 
-def worker(name: str, raw: str, facts: dict[str, Any], kinds: dict[str, str]) -> dict[str, Any]:
+def worker(name: str, raw: str, told: str, kinds: dict[str, str]) -> dict[str, Any]:
     """From `w`, `facts` and `hw`."""
-    slots, late, registration, state = raw.split("|")
+    slots, late, registration, state, avatars = raw.split("|")
+    _, url, text = told.split(" ", 2)
+    facts = json.loads(text)
     kind = json.loads(kinds[facts.pop("hw")])
     return {
         "worker_id": name,
         **facts,
+        "url": url,
         "hardware": kind,
+        "avatars": avatars.strip(","),
         "slots": int(slots),
         "late": float(late),
         "reg": int(registration),

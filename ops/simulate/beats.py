@@ -30,8 +30,8 @@ class Beats(Steps):
                 self._lose(session_id, "Its worker started anew.")
         if state.used.get(worker_id, 0) > 0:
             state.shrunk.add(worker_id)  # it goes on with what runs, and has no slots told yet
-        state.reg[worker_id] = state.reg.get(worker_id, 0) + 1
-        state.workers[worker_id] = Worker(0, 0.0, state.reg[worker_id], "warming")
+        state.registrations = max(state.registrations + 1, self.now_ms())
+        state.workers[worker_id] = Worker(0, 0.0, state.registrations, "warming")
         state.facts[worker_id] = {k: v for k, v in facts.items() if k not in ("avatars", "boot")}
         state.boots[worker_id] = facts["boot"]
         self._announce(worker_id, facts["avatars"])
@@ -39,7 +39,7 @@ class Beats(Steps):
         self._forgiving(spoke=True)
         state.hb[worker_id] = self.now_ms()
         self._refresh(worker_id)
-        return state.reg[worker_id]
+        return state.registrations
 
     def registration(self, worker_id: str) -> int | None:
         worker = self.state.workers.get(worker_id)
@@ -75,7 +75,7 @@ class Beats(Steps):
         worker.state, worker.slots = heard["state"], heard["slots"]
         worker.late = float(f"{0.7 * worker.late + 0.3 * heard['late']:.3f}")
         if registration > worker.registration:  # a failover forgot that it registered
-            worker.registration = state.reg[worker_id] = registration
+            worker.registration = registration
         if state.used.get(worker_id, 0) <= worker.slots:
             state.shrunk.discard(worker_id)
         self._announce(worker_id, heard["avatars"])

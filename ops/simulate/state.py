@@ -44,7 +44,7 @@ class State:
     st: dict[str, int] = field(default_factory=dict)
     desired: set[str] = field(default_factory=set)
     hb: dict[str, int] = field(default_factory=dict)
-    reg: dict[str, int] = field(default_factory=dict)
+    registrations: int = 0
     lease: dict[str, tuple[str, int]] = field(default_factory=dict)
     on: dict[str, dict[str, None]] = field(default_factory=dict)
     exp: dict[str, int] = field(default_factory=dict)
@@ -93,7 +93,7 @@ def snapshot(state: State) -> dict[str, Any]:
         "st": {name: count for name, count in state.st.items() if count},
         "desired": sorted(state.desired),
         "hb": dict(state.hb),
-        "reg": dict(state.reg),
+        "registrations": state.registrations,
         "lease": {sid: f"{name}|{gen}" for sid, (name, gen) in state.lease.items()},
         "on": {name: sorted(sids) for name, sids in state.on.items() if sids},
         "exp": dict(state.exp),

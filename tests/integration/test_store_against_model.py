@@ -132,7 +132,7 @@ def read(raw: Any, prefix: str) -> dict[str, Any]:
         "st": counts("st"),
         "desired": sorted(hash_of("desired")),
         "hb": times("hb"),
-        "reg": counts("reg"),
+        "registrations": int(raw.get(prefix + "registrations") or 0),
         "lease": leases,
         "on": {name: sorted(raw.smembers(f"{prefix}on:{name}")) for name in workers},
         "exp": times("exp"),
@@ -156,5 +156,5 @@ def read(raw: Any, prefix: str) -> dict[str, Any]:
 
 
 def _worker(text: str) -> tuple[int, float, int, str]:
-    slots, late, registration, state = text.split("|")
+    slots, late, registration, state, _ = text.split("|")
     return int(slots), float(late), int(registration), state

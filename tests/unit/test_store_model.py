@@ -31,7 +31,7 @@ class Desk:
 
     def beat(self, name: str, slots: int, running: Any = (), **changes: Any) -> Pulse:
         heard = {"state": "ready", "slots": slots, "avatars": "demo", "late": 0.0}
-        registration = self.store.state.reg[name]
+        registration = self.store.state.workers[name].registration
         pulse = self.store.heartbeat(name, registration, heard | {"running": running} | changes)
         assert pulse is not None
         return pulse

@@ -9,12 +9,21 @@ local FINISHED_S, START_CAP, HEADS, PAGES, MOST_QUEUED = 86400, 4, 8, 4, 10000
 local MARGIN = 0.05
 local OPEN = {queued = true, starting = true, live = true, moving = true}
 
--- slots, lateness (as text), registration, state; nothing of an unknown worker
+-- slots, lateness (as text), registration, state, avatars; nothing of an unknown worker
 local function worker_of(name)
   local raw = call('HGET', WORKERS, name)
   if not raw then return nil end
-  local slots, late, reg, state = string.match(raw, '^(%d+)|([^|]+)|(%d+)|(%a+)$')
-  return tonumber(slots), late, tonumber(reg), state
+  local slots, late, reg, state, avatars = string.match(raw, '^(%d+)|([^|]+)|(%d+)|(%a+)|(.*)$')
+  return tonumber(slots), late, tonumber(reg), state, avatars
+end
+
+local function put_worker(name, slots, late, reg, state, avatars)
+  call('HSET', WORKERS, name, table.concat({slots, late, reg, state, avatars}, '|'))
+end
+
+-- The name of its process' life, and its URL, as it registered.
+local function boot_and_url(name)
+  return string.match(call('HGET', P .. 'facts', name) or '', '^(%S+) (%S+)')
 end
 
 -- The numbers of control/domain/placement.py, to six digits.
@@ -101,7 +110,7 @@ local function choose(avatar, excluded)
     local names = {}
     for i = 1, #heads, 2 do names[#names + 1] = heads[i] end
     local known, used = call('HMGET', WORKERS, unpack(names)), call('HMGET', USED, unpack(names))
-    local starts, avatars = call('HMGET', STARTS, unpack(names)), call('HMGET', P .. 'av', unpack(names))
+    local starts = call('HMGET', STARTS, unpack(names))
     local heard = call('ZMSCORE', HB, unpack(names))
     local best, holder, capped, capped_holder
     local seen = {}
@@ -109,8 +118,9 @@ local function choose(avatar, excluded)
       local alive = heard[i] and (NOW - heard[i] < DEAD_MS or patient())
       if alive and not excluded[name] then
         local points, begun = tonumber(heads[2 * i]), tonumber(starts[i]) or 0
-        local holds = avatars[i] and string.find(avatars[i], mine, 1, true) ~= nil
-        seen[#seen + 1] = name .. ':' .. known[i] .. ':' .. (used[i] or '0') .. ':' .. begun .. ':'
+        local stands, avatars = string.match(known[i], '^(%d+|[^|]+|%d+|%a+)|(.*)$')
+        local holds = string.find(avatars, mine, 1, true) ~= nil
+        seen[#seen + 1] = name .. ':' .. stands .. ':' .. (used[i] or '0') .. ':' .. begun .. ':'
           .. (holds and '1' or '0')
         if begun < START_CAP then
           best = best or {name, points}
@@ -140,9 +150,10 @@ local function take(sid, name, seen, left_out)
   call('HINCRBY', USED, name, 1)
   call('HINCRBY', STARTS, name, 1)
   local reg = refresh(name)
+  local _, url = boot_and_url(name)
   call('ZADD', STARTING, NOW, sid)
   call('HSET', P .. 's:' .. sid, 'status', 'starting', 'worker_id', name, 'generation', generation,
-    'worker_url', call('HGET', P .. 'url', name), 'worker_registration', reg,
+    'worker_url', url, 'worker_registration', reg,
     'chose', name .. '|' .. generation .. '|' .. NOW, 'heads', seen, 'left_out', left_out or '')
   call('HINCRBY', P .. 's:' .. sid, 'placements', 1)
   record(sid)

@@ -8,5 +8,5 @@ for _, sid in ipairs(call('SMEMBERS', P .. 'on:' .. name)) do
 end
 call('ZREM', HB, name)
 call('ZREM', FREE, name)
-for _, hash in ipairs({'w', 'facts', 'url', 'boots', 'av', 'desired'}) do call('HDEL', P .. hash, name) end
+for _, hash in ipairs({'w', 'facts', 'desired'}) do call('HDEL', P .. hash, name) end
 return 1

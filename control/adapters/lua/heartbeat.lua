@@ -4,19 +4,15 @@
 -- Invariants: leases alone decide what is used; what truly runs is never cut for what the store
 -- forgot: it is adopted again.
 local name = ARGV[1]
-local _, late, reg = worker_of(name)
+local _, late, reg, _, avatars = worker_of(name)
 if not reg or reg > tonumber(ARGV[2]) then return {'stale', '', '[]', {}} end
 forgiving(true)
-if reg < tonumber(ARGV[2]) then -- a failover forgot that it registered
-  reg = tonumber(ARGV[2])
-  call('HSET', P .. 'reg', name, reg)
-end
-if call('HGET', P .. 'av', name) ~= ARGV[5] then
-  call('HSET', P .. 'av', name, ARGV[5])
+reg = tonumber(ARGV[2]) -- a failover may have forgotten that it registered
+if avatars ~= ARGV[5] then
   for avatar in string.gmatch(ARGV[5], '[^,]+') do call('SADD', P .. 'avatars', avatar) end
 end
 late = 0.7 * late + 0.3 * ARGV[6]
-call('HSET', WORKERS, name, ARGV[4] .. '|' .. string.format('%.3f', late) .. '|' .. reg .. '|' .. ARGV[3])
+put_worker(name, ARGV[4], string.format('%.3f', late), reg, ARGV[3], ARGV[5])
 call('ZADD', HB, NOW, name)
 
 local function adoptable(sid, generation)
@@ -27,6 +23,7 @@ end
 -- The store lost the lease, or all it knew of the session: the run is the truth.
 local function adopt(sid, generation)
   local key = P .. 's:' .. sid
+  local _, url = boot_and_url(name)
   if call('EXISTS', key) == 0 then
     call('HSET', key, 'tenant', '', 'avatar', '', 'distance', 1, 'created_ms', NOW, 'expires_ms',
       NOW + 6 * LIVE_MS, 'given', '{}', 'placements', 1)
@@ -36,7 +33,7 @@ local function adopt(sid, generation)
   end
   leave_queue(sid, call('HGET', key, 'tenant'))
   call('HSET', key, 'worker_id', name, 'generation', generation, 'status', 'starting',
-    'worker_url', call('HGET', P .. 'url', name), 'worker_registration', reg)
+    'worker_url', url, 'worker_registration', reg)
   call('HSET', LEASE, sid, name .. '|' .. generation)
   call('SADD', P .. 'on:' .. name, sid)
   call('HINCRBY', USED, name, 1)

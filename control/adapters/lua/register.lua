@@ -4,7 +4,7 @@
 -- 7 boot, the name of this life.
 -- Answers the registration; older ones are refused from now on.
 local name = ARGV[1]
-if call('HGET', P .. 'boots', name) == ARGV[7] then
+if boot_and_url(name) == ARGV[7] then
   local _, _, same = worker_of(name)
   if same then return same end
 else
@@ -12,13 +12,10 @@ else
     lose(sid, 'Its worker started anew.')
   end
 end
-local registration = call('HINCRBY', P .. 'reg', name, 1)
-call('HSET', WORKERS, name, '0|0|' .. registration .. '|warming')
-call('HSET', P .. 'facts', name, ARGV[2])
-call('HSET', P .. 'url', name, ARGV[6])
-call('HSET', P .. 'boots', name, ARGV[7])
+local registration = after_now('registrations')
+put_worker(name, 0, 0, registration, 'warming', ARGV[5])
+call('HSET', P .. 'facts', name, ARGV[7] .. ' ' .. ARGV[6] .. ' ' .. ARGV[2])
 call('HSET', P .. 'hw', ARGV[3], ARGV[4])
-call('HSET', P .. 'av', name, ARGV[5])
 for avatar in string.gmatch(ARGV[5], '[^,]+') do call('SADD', P .. 'avatars', avatar) end
 call('HDEL', P .. 'desired', name)
 forgiving(true)

@@ -607,6 +607,22 @@ def test_a_page_is_newest_first_and_of_one_tenant(desk: Desk) -> None:
     assert [one.lesson_id for one in newest + rest] == ["c", "b", "a"]
 
 
+def test_lists_forget_what_expired(desk: Desk) -> None:
+    desk.worker("w1", 40)
+    old = [desk.place(f"old {n}").session_id for n in range(3)]
+    for session_id in old:
+        desk.store.finish(session_id, 0, "ended", "done")
+        desk.raw.delete(desk.key(f"s:{session_id}"))  # a day later
+    kept = desk.place("kept").session_id
+
+    desk.store.reap(0.0)
+    for number in range(16):
+        desk.place(f"new {number}")
+
+    assert desk.raw.zrange(desk.key("sessions"), 0, 0) == [kept]
+    assert desk.raw.zrange(desk.key("tenant:school"), 0, 0) == [kept]
+
+
 def test_a_store_that_is_away_is_told() -> None:
     store = ValkeyStore("redis://127.0.0.1:1/0", "x", "us-east-1")
 

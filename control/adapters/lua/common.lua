@@ -96,7 +96,6 @@ end
 local function changed(lesson, sid, born, over)
   local seq = after_now('changeseq') -- else a peer takes new changes for old ones
   call('ZADD', P .. 'changes', seq, lesson .. '|' .. sid .. '|' .. born .. '|' .. over)
-  call('ZREMRANGEBYRANK', P .. 'changes', 0, -10001)
 end
 
 -- The best worker for the avatar, and what was looked at: `name:slots|late|…:used:starts:holds`, one

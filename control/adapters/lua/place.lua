@@ -53,7 +53,12 @@ call('HSET', key, 'tenant', tenant, 'lesson', lesson, 'avatar', avatar, 'distanc
 if ARGV[13] ~= '' then call('HSET', key, 'own_room_token', ARGV[13]) end
 call('SET', lesson_key, sid)
 call('ZADD', P .. 'sessions', birth, sid)
-call('ZADD', P .. 'tenant:' .. tenant, birth, sid)
+local own = P .. 'tenant:' .. tenant
+call('ZADD', own, birth, sid)
+call('EXPIRE', own, 2 * FINISHED_S)
+if birth % 16 == 0 then -- what the tick has forgotten
+  call('ZREMRANGEBYSCORE', own, '-inf', '(' .. (call('GET', P .. 'oldest') or 0))
+end
 call('HINCRBY', P .. 'open', tenant, 1)
 changed(lesson, sid, NOW, 0)
 remember(sid)

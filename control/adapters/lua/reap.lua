@@ -1,12 +1,15 @@
 -- The tick's share. ARGV: 1 age ms after which a starting session is undriven.
--- Answers undriven sessions, sessions handed over. Lists forget what expired, oldest first.
+-- Answers undriven sessions, sessions handed over.
+-- Invariant: what lists hold is bounded: the last changes for peers, and sessions that still exist.
 reap(50)
-for _, list in ipairs({'sessions'}) do
-  for _, sid in ipairs(call('ZRANGE', P .. list, 0, 199)) do
-    local tenant = call('HGET', P .. 's:' .. sid, 'tenant')
-    if tenant then break end
-    call('ZREM', P .. list, sid)
+call('ZREMRANGEBYRANK', P .. 'changes', 0, -10001)
+local births = call('ZRANGE', P .. 'sessions', 0, 199, 'WITHSCORES')
+for i = 1, #births, 2 do
+  if call('EXISTS', P .. 's:' .. births[i]) == 1 then
+    call('SET', P .. 'oldest', births[i + 1])
+    break
   end
+  call('ZREM', P .. 'sessions', births[i])
 end
 local handed = hand()
 local undriven = call('ZRANGE', STARTING, '-inf', NOW - tonumber(ARGV[1]), 'BYSCORE', 'LIMIT', 0, 50)

@@ -56,7 +56,9 @@ call('ZADD', P .. 'sessions', birth, sid)
 local own = P .. 'tenant:' .. tenant
 call('ZADD', own, birth, sid)
 call('EXPIRE', own, 2 * FINISHED_S)
-if birth % 16 == 0 then -- what the tick has forgotten
+if birth % 16 == 0 then
+  call('ZREMRANGEBYRANK', P .. 'changes', 0, -10001)
+  -- what the tick has forgotten
   call('ZREMRANGEBYSCORE', own, '-inf', '(' .. (call('GET', P .. 'oldest') or 0))
 end
 call('HINCRBY', P .. 'open', tenant, 1)

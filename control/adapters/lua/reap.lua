@@ -1,8 +1,7 @@
 -- The tick's share. ARGV: 1 age ms after which a starting session is undriven.
 -- Answers undriven sessions, sessions handed over.
--- Invariant: what lists hold is bounded: the last changes for peers, and sessions that still exist.
+-- Invariant: the list of sessions holds those that still exist.
 reap(50)
-call('ZREMRANGEBYRANK', P .. 'changes', 0, -10001)
 local births = call('ZRANGE', P .. 'sessions', 0, 199, 'WITHSCORES')
 for i = 1, #births, 2 do
   if call('EXISTS', P .. 's:' .. births[i]) == 1 then

@@ -16,11 +16,6 @@ class LivekitServer:
     url: str
     at: Point
 
-    @property
-    def http_url(self) -> str:
-        """The same server for calls instead of sockets."""
-        return "http" + self.url.removeprefix("ws")
-
 
 def nearest_server(
     servers: Sequence[LivekitServer],

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from control import bootstrap
-from control.entrypoints.telemetry import logger
+from control.entrypoints.telemetry import logger, traced
 from control.services import summaries, upkeep
 
 
+@traced
 def tick(event: dict[str, Any], context: Any) -> dict[str, int]:
     """Every minute."""
     del event, context
@@ -20,6 +21,7 @@ def tick(event: dict[str, Any], context: Any) -> dict[str, int]:
     return done
 
 
+@traced
 def record(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """A batch of the records queue; what PostgreSQL does not take comes again."""
     del context

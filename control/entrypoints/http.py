@@ -25,7 +25,7 @@ from control.domain.errors import (
     unauthorized,
     unavailable,
 )
-from control.entrypoints.telemetry import count, logger
+from control.entrypoints.telemetry import count, logger, traced
 from control.services import access, forwarding
 from control.services.peer_ports import PeerAnswer
 from control.services.ports import Caller, Cell, StoreAway
@@ -109,10 +109,12 @@ def endpoint(
         if method in ("POST", "PUT"):
             options["content_types"] = ["application/json", "application/webhook+json"]
 
+        work = traced(run)
+
         @blueprint.route(path, **options)
         @wraps(run)
         def handler(**parameters: str) -> Response:
-            return _serve(blueprint.current_request, run, route, parameters)
+            return _serve(blueprint.current_request, work, route, parameters)
 
         return run
 

@@ -8,7 +8,7 @@ from functools import wraps
 from typing import Any
 
 from control import bootstrap
-from control.entrypoints.telemetry import logger
+from control.entrypoints.telemetry import logger, traced
 from control.services import setup, upkeep
 from control.services.ports import Cell
 
@@ -19,12 +19,14 @@ Step = Callable[[Event, Any], Event]
 def _step(run: Callable[[Cell, Event], Event | None]) -> Step:
     """Logs the session a step works for, and what it raised; Step Functions decides what then."""
 
+    work = traced(run)
+
     @wraps(run)
     def handler(event: Event, context: Any) -> Event:
         del context
         logger.set_correlation_id(str(event.get("session_id") or event.get("execution")))
         try:
-            answer = run(bootstrap.cell(), event)
+            answer = work(bootstrap.cell(), event)
         except Exception as error:
             logger.warning(
                 "step failed", step=run.__name__, error=f"{type(error).__name__}: {error}"

@@ -59,8 +59,7 @@ def heartbeat(cell: Cell, worker_id: str, beat: Heartbeat) -> Pulse:
     }
     pulse = cell.store.heartbeat(worker_id, beat.registration, heard)
     if pulse is None:
-        known = cell.store.registration(worker_id)
-        raise FORGOTTEN if known is None or known < beat.registration else STALE
+        raise FORGOTTEN if cell.store.registration(worker_id) is None else STALE
     sessions.drive_handed(cell, pulse.handed)
     upkeep.flush(cell, upkeep.BATCH)
     return pulse

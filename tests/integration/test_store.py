@@ -607,6 +607,24 @@ def test_a_page_is_newest_first_and_of_one_tenant(desk: Desk) -> None:
     assert [one.lesson_id for one in newest + rest] == ["c", "b", "a"]
 
 
+def test_changes_for_peers_are_bounded(desk: Desk) -> None:
+    desk.worker("w1", 40)
+    desk.raw.zadd(desk.key("changes"), {f"old {n}": n for n in range(10_050)})
+
+    for number in range(16):
+        desk.place(f"new {number}")
+
+    assert desk.raw.zcard(desk.key("changes")) <= 10_016
+    assert desk.raw.zscore(desk.key("changes"), "old 0") is None
+
+
+def test_a_worker_leaves_although_a_failover_forgot_its_last_registration(desk: Desk) -> None:
+    desk.worker("w1", 2)
+
+    assert desk.store.deregister("w1", desk.registrations["w1"] + 1)
+    assert desk.store.workers() == []
+
+
 def test_lists_forget_what_expired(desk: Desk) -> None:
     desk.worker("w1", 40)
     old = [desk.place(f"old {n}").session_id for n in range(3)]

@@ -2,7 +2,7 @@
 local name = ARGV[1]
 local slots, _, reg = worker_of(name)
 if not slots then return 1 end
-if reg ~= tonumber(ARGV[2]) then return 0 end
+if reg > tonumber(ARGV[2]) then return 0 end
 for _, sid in ipairs(call('SMEMBERS', P .. 'on:' .. name)) do
   lose(sid, 'Its worker was shut down.')
 end

@@ -17,6 +17,7 @@ from rich.console import Console
 from ops.avatar.opening import lip_report, measured_openings
 from ops.avatar.speech import Speech, held_out, synthesise
 from ops.cell.cell import Cell
+from ops.cell.http_server import answer_promptly
 from ops.client import CallError, CellClient
 from ops.demo import media
 from ops.demo.learner import Learner
@@ -58,7 +59,7 @@ async def demo(cell: Cell, out: Path, console: Console) -> dict[str, Figure]:
         _say(console, "a bare publisher, for comparison")
         await _bare(cell, proof)
         _say(console, f"{SAMPLES} lessons started and ended, {LANES} at a time")
-        await _many_starts(client, proof)
+        await _many_starts(cell, client, proof)
         _say(console, "two lessons at once: one speaks, one is interrupted again and again")
         learner, speech = await _two_lessons(client, proof)
         _say(console, "the film, the sheet, the figures")
@@ -117,7 +118,7 @@ def _latencies(learner: Learner) -> list[float]:
     return [(one.at_s + ahead - one.handed_s) * 1000 for one in learner.seen if one.handed_s]
 
 
-async def _many_starts(client: CellClient, proof: Proof) -> None:
+async def _many_starts(cell: Cell, client: CellClient, proof: Proof) -> None:
     async def lane(name: str, lessons: int, proof: Proof) -> None:
         for number in range(lessons):
             began = time.monotonic()
@@ -130,8 +131,12 @@ async def _many_starts(client: CellClient, proof: Proof) -> None:
             await asyncio.to_thread(client.end, session["session_id"])
             await asyncio.sleep(_BETWEEN_S)
 
-    cold = Proof()  # a first lesson each: what is measured is a warm cell
+    # a first lesson each, until its record is there: what is measured is a warm cell
+    cold = Proof()
     await asyncio.gather(*(lane(f"cold-{at}", 1, cold) for at in range(LANES)))
+    async with asyncio.timeout(_FRAME_TIMEOUT_S):
+        while not set(cold.sessions) <= await asyncio.to_thread(_recorded, cell):
+            await asyncio.sleep(0.1)
     proof.sessions += cold.sessions
     lessons = SAMPLES // LANES
     await asyncio.gather(*(lane(f"start-{at}", lessons, proof) for at in range(LANES)))
@@ -262,18 +267,21 @@ async def _settle(cell: Cell) -> Left:
         await asyncio.sleep(1.0)
 
 
-def _left(cell: Cell) -> Left:
+def _recorded(cell: Cell, status: str = "%") -> set[str]:
+    """Sessions in PostgreSQL, of that status."""
     import psycopg
 
+    with psycopg.connect(cell.database_url) as database:
+        rows = database.execute("select session_id from sessions where status like %s", (status,))
+        return {row[0] for row in rows}
+
+
+def _left(cell: Cell) -> Left:
     from ops.cell.deploy import LocalAws
 
     store = valkey.Valkey.from_url(cell.store_url, decode_responses=True)
     prefix = f"{{{cell.name}}}:"
-    with psycopg.connect(cell.database_url) as database:
-        ended = {
-            row[0]
-            for row in database.execute("select session_id from sessions where status = 'ended'")
-        }
+    ended = _recorded(cell, "ended")
     sessions = store.zrange(prefix + "sessions", 0, -1)
     states = LocalAws(cell.aws_url, cell.region).client("stepfunctions")
     counts: dict[str, int] = {}
@@ -325,6 +333,7 @@ def run(out: Path, name: str, console: Console) -> bool:
     """The whole demo; True when every figure that is asked for holds."""
     began = time.monotonic()
     faulthandler.dump_traceback_later(_GIVE_UP_S, exit=True)  # the SDK hung once in a call
+    answer_promptly()  # what is measured shall not wait for who measures
     out.mkdir(parents=True, exist_ok=True)
 
     def tell(line: str) -> None:

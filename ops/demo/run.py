@@ -134,9 +134,7 @@ async def _many_starts(cell: Cell, client: CellClient, proof: Proof) -> None:
     # a first lesson each, until its record is there: what is measured is a warm cell
     cold = Proof()
     await asyncio.gather(*(lane(f"cold-{at}", 1, cold) for at in range(LANES)))
-    async with asyncio.timeout(_FRAME_TIMEOUT_S):
-        while not set(cold.sessions) <= await asyncio.to_thread(_recorded, cell):
-            await asyncio.sleep(0.1)
+    await asyncio.to_thread(_until_recorded, cell, set(cold.sessions))
     proof.sessions += cold.sessions
     lessons = SAMPLES // LANES
     await asyncio.gather(*(lane(f"start-{at}", lessons, proof) for at in range(LANES)))
@@ -265,6 +263,14 @@ async def _settle(cell: Cell) -> Left:
         if done or time.monotonic() > deadline:
             return left
         await asyncio.sleep(1.0)
+
+
+def _until_recorded(cell: Cell, sessions: set[str]) -> None:
+    deadline = time.monotonic() + _FRAME_TIMEOUT_S
+    while missing := sessions - _recorded(cell):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not in PostgreSQL after {_FRAME_TIMEOUT_S:.0f} s: {missing}")
+        time.sleep(0.1)
 
 
 def _recorded(cell: Cell, status: str = "%") -> set[str]:

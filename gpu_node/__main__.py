@@ -9,15 +9,35 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import uvicorn
+from fastapi import FastAPI
 
 from gpu_node import logs
-from gpu_node.agent import Superseded
+from gpu_node.agent import Agent, Superseded
+from gpu_node.sessions import Sessions
 from gpu_node.settings import Settings, SettingsError, from_environment
 
 _log = logging.getLogger("gpu_node")
+
+
+class Working(Protocol):
+    """A worker, put together."""
+
+    agent: Agent
+    sessions: Sessions
+    app: FastAPI
+
+    async def close(self) -> None:
+        """Lets go of what it holds."""
+
+
+def _worker(settings: Settings, url: str) -> Working:
+    from gpu_node.worker import Worker  # the engine's libraries only once the settings hold
+
+    return Worker(settings, url)
 
 
 class _Server(uvicorn.Server):
@@ -29,8 +49,11 @@ class _Server(uvicorn.Server):
         yield
 
 
-def main() -> int:
-    """0: left in order. 1: could not work, or a newer instance took the name. 2: settings."""
+def main(make: Callable[[Settings, str], Working] = _worker) -> int:
+    """0: left in order. 1: could not work, or a newer instance took the name. 2: settings.
+
+    ``make`` is given the settings and the URL under which the worker is reached.
+    """
     try:
         settings = from_environment(os.environ)
     except SettingsError as error:
@@ -45,14 +68,14 @@ def main() -> int:
             "choose another, or 0 for a free one\n"
         )
         return 2
-    return asyncio.run(_serve(settings, listener))
+    return asyncio.run(_serve(settings, listener, make))
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> int:
-    from gpu_node.worker import Worker  # the engine's libraries only once the settings hold
-
+async def _serve(
+    settings: Settings, listener: socket.socket, make: Callable[[Settings, str], Working]
+) -> int:
     url = settings.url(listener.getsockname()[1])
-    worker = Worker(settings, url)
+    worker = make(settings, url)
     _log.info("listening", extra={"url": url, "worker_id": settings.worker_id})
     server = _Server(uvicorn.Config(worker.app, log_config=None, access_log=False))
     serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -19,15 +19,12 @@ from gpu_node.pacing import Pacer
 from gpu_node.performance import Performance
 from gpu_node.playback import PlaybackReports
 from gpu_node.room import AvatarRoom
+from gpu_node.sessions import StreamFailed
 from gpu_node.shelf import Shelf
 from gpu_node.speech import Speech
 
 _REPORTS_FLUSH_S = 0.5
 _log = logging.getLogger(__name__)
-
-
-class StreamFailed(Exception):
-    """The stream could not go on; the message can be shown to an operator."""
 
 
 @dataclass(frozen=True)

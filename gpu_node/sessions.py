@@ -11,13 +11,16 @@ from typing import Literal, Protocol
 from control.contracts.worker import LeaseRef, Running, StartStream, StreamView
 from gpu_node import logs
 from gpu_node.metrics import Metrics
-from gpu_node.session import StreamFailed
 
 _REMEMBERED = 10_000
 _log = logging.getLogger(__name__)
 
 EventKind = Literal["first_frame", "ended", "failed"]
 EventSink = Callable[[EventKind, StartStream, str], Awaitable[None]]
+
+
+class StreamFailed(Exception):
+    """The stream could not go on; the message can be shown to an operator."""
 
 
 class Refused(Exception):

@@ -9,7 +9,7 @@ from typing import Any
 
 from control import bootstrap
 from control.entrypoints.telemetry import logger, traced
-from control.services import setup, upkeep
+from control.services import setup, summaries, upkeep
 from control.services.ports import Cell
 
 Event = dict[str, Any]
@@ -58,9 +58,11 @@ def activate(cell: Cell, event: Event) -> None:
 
 @_step
 def record(cell: Cell, event: Event) -> Event:
-    """Sends what changed to the records."""
+    """Sends what changed to the records, and that the lesson began to the peers."""
     del event
-    return {"recorded": upkeep.flush(cell)}
+    recorded = upkeep.flush(cell)
+    faults = summaries.push_soon(cell)
+    return {"recorded": recorded, "peers_not_told": faults}
 
 
 @_step

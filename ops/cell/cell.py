@@ -47,7 +47,7 @@ from ops.cell.workers import (
 class Cell:
     """A context manager; its addresses and keys are there once it is entered.
 
-    ``workers`` run ``gpu_node`` and share the processor evenly; ``port`` 0 takes a free one.
+    ``workers`` share the processor evenly; ``port`` 0 takes a free one.
     ``on_event`` gets a line for every step, and for every part that dies.
 
     Raises on entering:
@@ -61,6 +61,7 @@ class Cell:
     state_dir: Path | None = None
     port: int = 0
     template: Path = ROOT / "template.yaml"
+    worker_module: str = "gpu_node"
     worker_env: Mapping[str, str] = field(default_factory=dict)
     on_event: Callable[[str], None] = print
     ready_timeout_s: float = 60.0
@@ -280,8 +281,9 @@ class Cell:
         self._worker_ids.append(identity.worker_id)
         share = 1 / max(1, self.workers * self.cells_here)
         start_worker(
-            self._supervisor, identity, self.url, self.region, share, self.worker_env, announced
-        )
+            self._supervisor, identity, self.url, self.region, share, self.worker_env, announced,
+            self.worker_module,
+        )  # fmt: skip
         slots = announced_slots(self.url, self.operator_key).get(identity.worker_id, 0)
         self._tell(f"worker {identity.worker_id} is ready, {slots} slots")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -20,7 +20,10 @@ from ops.cell.livekit_binary import livekit_server
 from ops.cell.ports import free_ports
 from ops.cell.prepare import make_keys
 from ops.cell.supervisor import PartError
+from ops.cell.wires import Wire
 from ops.edge import Edge, EdgeCell
+
+_EDGE = "edge"
 
 
 @dataclass
@@ -34,6 +37,10 @@ class Cells:
     regions: tuple[str, ...]
     workers: int = 1
     """Of each cell."""
+    worker_module: str = "gpu_node"
+    worker_env: Mapping[str, str] = field(default_factory=dict)
+    cuttable: bool = False
+    """Whether wires are between the cells, and between the edge and each, for ``cut``."""
     port: int = 0
     """Of the edge; 0 takes a free one."""
     state_dir: Path = Path(".rapido")
@@ -43,6 +50,7 @@ class Cells:
     edge: Edge = field(init=False)
     client_key: str = field(init=False, default="")
     operator_key: str = field(init=False, default="")
+    _wires: dict[tuple[str, str], Wire] = field(init=False, default_factory=dict)
 
     def __enter__(self) -> Cells:
         if len(set(self.regions)) != len(self.regions) or not set(self.regions) <= set(REGIONS):
@@ -51,7 +59,7 @@ class Cells:
         self._make()
         with ExitStack() as opened:
             self._start(opened)
-            facts = [EdgeCell(name, REGIONS[name], c.url) for name, c in self.cells.items()]
+            facts = [EdgeCell(name, REGIONS[name], self._ways[name]) for name in self.cells]
             self.edge = opened.enter_context(Edge(self.port, facts))
             self._write_state()
             opened.callback(self._state.unlink, missing_ok=True)
@@ -65,6 +73,39 @@ class Cells:
         trace: TracebackType | None,
     ) -> None:
         self._opened.close()
+        for wire in self._wires.values():
+            wire.close()
+
+    def cut(self, name: str, *, edge: bool = False) -> None:
+        """Nothing passes between that cell and its peers any more, nor, with ``edge``, the edge.
+
+        Raises KeyError where the cells are not ``cuttable``.
+        """
+        for wire in self._wires_of(name, edge):
+            wire.cut()
+
+    def mend(self, name: str) -> None:
+        """All of it passes again."""
+        for wire in self._wires_of(name, edge=True):
+            wire.mend()
+
+    def kill(self, name: str) -> None:
+        """Every process of that cell, with SIGKILL, as its region's end would."""
+        cell = self.cells[name]
+        for part in cell.parts:
+            cell.kill(part)
+
+    def _wires_of(self, name: str, edge: bool) -> list[Wire]:
+        others = [one for one in self.regions if one != name]
+        ends = [*((one, name) for one in others), *((name, one) for one in others)]
+        return [self._wires[pair] for pair in [*ends, *([(_EDGE, name)] if edge else [])]]
+
+    def _way(self, start: str, end: str, port: int) -> str:
+        """The address under which one side reaches the other."""
+        if not self.cuttable:
+            return f"http://127.0.0.1:{port}"
+        wire = self._wires[start, end] = Wire(port)
+        return wire.url
 
     @property
     def broken(self) -> bool:
@@ -77,20 +118,25 @@ class Cells:
         self.client_key, self.operator_key = keys.client, keys.operator
         turn = threading.Lock()
         ports = free_ports(len(self.regions))
-        links = {
-            region: CellLink.make(region, region, f"http://127.0.0.1:{port}")
-            for region, port in zip(self.regions, ports, strict=True)
-        }
-        for region, port in zip(self.regions, ports, strict=True):
+        at = dict(zip(self.regions, ports, strict=True))
+        links = {region: CellLink.make(region, region, "") for region in self.regions}
+        self._ways = {region: self._way(_EDGE, region, port) for region, port in at.items()}
+        for region, port in at.items():
             self.cells[region] = Cell(
                 name=region,
                 region=region,
                 workers=self.workers,
+                worker_module=self.worker_module,
+                worker_env=self.worker_env,
                 state_dir=self.state_dir / region,
                 port=port,
                 on_event=self.on_event,
                 link=links[region],
-                peers=tuple(link for name, link in links.items() if name != region),
+                peers=tuple(
+                    replace(link, url=self._way(region, name, at[name]))
+                    for name, link in links.items()
+                    if name != region
+                ),
                 keys=keys,
                 cells_here=len(self.regions),
                 worker_turn=turn,

@@ -52,6 +52,7 @@ def start_worker(
     cpu_share: float,
     extra: Mapping[str, str],
     announced: Callable[[str], bool],
+    module: str = "gpu_node",
 ) -> Part:
     """Starts one worker; returns once ``announced(worker_id)``: its cell counts its slots.
 
@@ -75,7 +76,7 @@ def start_worker(
     }
     return supervisor.start(
         identity.worker_id,
-        [sys.executable, "-m", "gpu_node"],
+        [sys.executable, "-m", module],
         environment,
         lambda: announced(identity.worker_id),
         START_TIMEOUT_S,

@@ -1,9 +1,8 @@
-"""Parts of the tests of peers: wires between cells that can be cut, and a peer that is played."""
+"""A peer that is played, for the tests of peers."""
 
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,49 +16,6 @@ from botocore.credentials import Credentials
 
 from ops.cell.cell import Cell
 from ops.cell.links import CellLink
-
-
-class Wire:
-    """A TCP connection's way to ``port``; while ``cut``, whoever connects is turned away."""
-
-    def __init__(self) -> None:
-        self.cut = False
-        self.port = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-            except OSError:
-                return
-            far = None if self.cut else self._connect()
-            if far is None:
-                near.close()
-                continue
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
-
-    def _connect(self) -> socket.socket | None:
-        try:
-            return socket.create_connection(("127.0.0.1", self.port))
-        except ConnectionRefusedError:
-            return None  # that cell is not up yet
-
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    try:
-        while data := source.recv(65_536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        sink.close()
-
 
 Answerer = Callable[[BaseHTTPRequestHandler], None]
 

@@ -20,7 +20,8 @@ from ops.cell.cell import Cell
 from ops.cell.links import CellLink
 from ops.cell.ports import free_ports
 from ops.cell.prepare import make_keys
-from tests.integration.peer_parts import PlayedPeer, Wire, send
+from ops.cell.wires import Wire
+from tests.integration.peer_parts import PlayedPeer, send
 from tests.integration.saga_worker import SagaWorker
 
 EAST, WEST, LIAR = "us-east-1", "us-west-2", "eu-central-1"
@@ -96,7 +97,7 @@ class World:
 
     def cut(self, cut: bool) -> None:
         for wire in self.wires:
-            wire.cut = cut
+            (wire.cut if cut else wire.mend)()
 
     def until(self, holds: Callable[[], bool], what: str) -> None:
         """Beats as workers do, until it holds."""
@@ -125,9 +126,9 @@ class World:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     keys = make_keys()
-    to_east, to_west = Wire(), Wire()
+    east_port, west_port = free_ports(2)
+    to_east, to_west = Wire(east_port), Wire(west_port)
     liar = PlayedPeer(LIAR, LIAR)
-    to_east.port, to_west.port = free_ports(2)
     east = CellLink.make(EAST, EAST, to_east.url)
     west = CellLink.make(WEST, WEST, to_west.url)
 
@@ -139,7 +140,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAPIDO_SCHEDULE_SCALE", "60")  # a tick a second: also an empty cell talks
-        with cell(east, west, to_east.port) as one, cell(west, east, to_west.port) as other:
+        with cell(east, west, east_port) as one, cell(west, east, west_port) as other:
             yield World(Side(one), Side(other), (to_east, to_west), liar)
     liar.close()
     for wire in (to_east, to_west):

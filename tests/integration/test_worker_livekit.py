@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 from livekit import api
 
-from gpu_node.session import AvatarStream, Limits, StreamFailed
+from gpu_node.session import AvatarStream, Limits
+from gpu_node.sessions import StreamFailed
 from tests.integration.worker_room import (
     AVATAR_IDENTITY,
     KEY,

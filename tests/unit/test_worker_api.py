@@ -15,8 +15,7 @@ import pytest
 from control.contracts.worker import LeaseRef, StartStream
 from gpu_node.api import make_app
 from gpu_node.metrics import Metrics
-from gpu_node.session import StreamFailed
-from gpu_node.sessions import Sessions
+from gpu_node.sessions import Sessions, StreamFailed
 
 KEY = b"k" * 32
 SESSION = "s-use1-abcdefgh12"

@@ -181,11 +181,12 @@ class Operations(RuleBasedStateMachine):
         self.both("place", an_ask(self._some(pick) or "", "ash", "another"))
 
     @precondition(lambda self: self.ids)
-    @rule(pick=PICK, age=AGE)
-    def place_again(self, pick: int, age: str) -> None:
+    @rule(pick=PICK, age=AGE, unable=st.booleans())
+    def place_again(self, pick: int, age: str, unable: bool) -> None:
         session_id = self._some(pick)
         assert session_id is not None
-        self.both("place_again", session_id, self._generation(session_id, age))
+        generation = self._generation(session_id, age)
+        self.both("place_again", session_id, generation, unable)
 
     @precondition(lambda self: self.ids)
     @rule(pick=PICK, age=AGE)

@@ -132,8 +132,10 @@ class ValkeyStore(PeerStoreMixin):
         )
         return Placed(outcome, session_id, tuple(handed))
 
-    def place_again(self, session_id: str, generation: int) -> Placed:
-        outcome, handed = self._run("place_again", session_id, generation, leases.MAX_PLACEMENTS)
+    def place_again(self, session_id: str, generation: int, unable: bool = False) -> Placed:
+        outcome, handed = self._run(
+            "place_again", session_id, generation, leases.MAX_PLACEMENTS, int(unable)
+        )
         return Placed(outcome, session_id, tuple(handed))
 
     def confirm(self, session_id: str, generation: int) -> bool:

@@ -55,10 +55,15 @@ def session(session_id: str, fields: dict[str, str], region: str) -> Session:
         own_room_token=fields.get("own_room_token"),
         agent_identity=given.get("agent_identity"),
         correlation_id=given.get("correlation_id"),
-        execution=given.get("execution", session_id),
+        execution=_execution(given.get("execution", session_id), fields.get("round")),
         task_token=fields.get("task_token"),
         why=_why(fields) if fields.get("heads") else {},
     )
+
+
+def _execution(first: str, rounds: str | None) -> str:
+    """An execution's name is used once: each return to the queue makes a new one."""
+    return first if rounds is None else f"{first}-{rounds}"
 
 
 def _why(fields: dict[str, str]) -> dict[str, Any]:

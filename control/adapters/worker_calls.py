@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 
+from control.contracts.problem import TYPE_PREFIX
 from control.domain.session import Session
-from control.services.ports import WorkerRefused
+from control.services.ports import WorkerRefused, WorkerUnable
 
 if TYPE_CHECKING:
     from urllib.request import Request
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 _TOKEN_TTL_S = 60
 _START_TIMEOUT_S = 4.0
 _STOP_TIMEOUT_S = 1.0
+_UNABLE = re.compile(re.escape(TYPE_PREFIX) + '(no-slot|draining)"')
 
 
 class HttpWorkerCalls:
@@ -35,7 +38,8 @@ class HttpWorkerCalls:
         return base64.urlsafe_b64encode(self._key(worker_id, registration)).decode()
 
     def start(self, session: Session, body: dict[str, Any]) -> None:
-        """Raises WorkerRefused with the worker's own words, or that it did not answer."""
+        """Raises WorkerRefused with the worker's own words; WorkerUnable, one of these, where it
+        takes nobody or does not answer."""
         from urllib.error import HTTPError
         from urllib.request import urlopen
 
@@ -47,9 +51,10 @@ class HttpWorkerCalls:
                 return
         except HTTPError as error:
             said = error.read(2000).decode("utf-8", "replace")
-            raise WorkerRefused(f"{session.worker_id} answered {error.code}: {said}") from None
+            kind = WorkerUnable if _UNABLE.search(said) else WorkerRefused
+            raise kind(f"{session.worker_id} answered {error.code}: {said}") from None
         except OSError as error:
-            raise WorkerRefused(f"{session.worker_id} does not answer ({error})") from None
+            raise WorkerUnable(f"{session.worker_id} does not answer ({error})") from None
 
     def stop(self, session: Session) -> None:
         """A courtesy that saves a heartbeat's time: a worker that misses it finds its lease revoked

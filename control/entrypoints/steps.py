@@ -10,7 +10,7 @@ from typing import Any
 from control import bootstrap
 from control.entrypoints.telemetry import logger, traced
 from control.services import setup, summaries, upkeep
-from control.services.ports import Cell
+from control.services.ports import Cell, WorkerUnable
 
 Event = dict[str, Any]
 Step = Callable[[Event, Any], Event]
@@ -47,7 +47,7 @@ def place(cell: Cell, event: Event) -> Event:
 @_step
 def start_stream(cell: Cell, event: Event) -> None:
     """Hands the session to its worker; the first frame answers the task token."""
-    setup.start_stream(cell, event["session_id"], event["task_token"])
+    setup.start_stream(cell, event["session_id"], event["execution"], event["task_token"])
 
 
 @_step
@@ -68,7 +68,8 @@ def record(cell: Cell, event: Event) -> Event:
 @_step
 def place_again(cell: Cell, event: Event) -> None:
     """Another worker, after one failed."""
-    setup.place_again(cell, event["session_id"])
+    unable = (event.get("fault") or {}).get("Error") == WorkerUnable.__name__
+    setup.place_again(cell, event["session_id"], event["execution"], unable=unable)
 
 
 @_step

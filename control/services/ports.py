@@ -110,7 +110,7 @@ class Store(PeerStore, Protocol):
     """
 
     def place(self, ask: Placing) -> Placed: ...
-    def place_again(self, session_id: str, generation: int) -> Placed: ...
+    def place_again(self, session_id: str, generation: int, unable: bool = False) -> Placed: ...
     def confirm(self, session_id: str, generation: int) -> bool: ...
     def finish(self, session_id: str, generation: int, status: str, reason: str) -> Ended: ...
     def waiting(self, session_id: str) -> Waiting | None: ...
@@ -215,6 +215,10 @@ class StoreAway(Exception):
 
 class WorkerRefused(Exception):
     """A worker did not take a stream; the message says why."""
+
+
+class WorkerUnable(WorkerRefused):
+    """It would take no other stream either: it has no slot, drains, or does not answer."""
 
 
 class BadSignature(Exception):

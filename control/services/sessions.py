@@ -211,11 +211,11 @@ def end(cell: Cell, session_id: str, reason: str, generation: int = 0) -> None:
     if session is None:
         return
     ended = cell.store.finish(session_id, generation, "ended", reason)
+    if ended.changed and session.worker_id is not None:
+        cell.workers.stop(session)  # before the one comes that its slot was handed to
     drive_handed(cell, ended.handed)
     if not ended.changed:
         return
-    if session.worker_id is not None:
-        cell.workers.stop(session)
     if session.task_token:
         cell.workflows.refuse(session.task_token, reason)
     if session.room is not None:

@@ -33,22 +33,25 @@ def place(cell: Cell, execution: str, given: dict[str, Any]) -> dict[str, Any]:
     return {"session_id": session.session_id}
 
 
-def start_stream(cell: Cell, session_id: str, task_token: str) -> None:
+def start_stream(cell: Cell, session_id: str, execution: str, task_token: str) -> None:
     """Asks the worker for the stream; the worker's first frame answers the token.
 
+    ``execution`` is the one that asks: a session that waited again has another since.
     Raises LeaseLost, SetupOver, and WorkerRefused with the worker's reason.
     """
-    session = _open(cell, session_id)
+    session = _open(cell, session_id, execution)
     if session.worker_id is None:  # a failover put it back into the queue
         raise LeaseLost(f"{session_id} waits in the queue")
     cell.store.put_task(session_id, task_token)
     cell.workers.start(session, _start_body(cell, session))
 
 
-def _open(cell: Cell, session_id: str) -> Session:
+def _open(cell: Cell, session_id: str, execution: str = "") -> Session:
     session = cell.store.session(session_id)
     if session is None or not session.is_open:
         raise SetupOver(f"{session_id} is over: {session.reason if session else 'forgotten'}")
+    if execution and execution != session.execution:
+        raise SetupOver(f"{session_id} is set up by {session.execution} now")
     return session
 
 
@@ -81,18 +84,23 @@ def activate(cell: Cell, session_id: str, generation: int) -> None:
         raise LeaseLost(f"generation {generation} of {session_id} lost its lease")
 
 
-def place_again(cell: Cell, session_id: str) -> None:
-    """Gives the lease back, leaves that worker out, takes another. Raises NoWorker, SetupOver."""
-    before = _open(cell, session_id)
+def place_again(cell: Cell, session_id: str, execution: str, *, unable: bool) -> None:
+    """Gives the lease back, leaves that worker out, takes another. Raises NoWorker, SetupOver.
+
+    ``unable``: the worker takes nothing at all, so that nobody else is sent there until it beats.
+    """
+    before = _open(cell, session_id, execution)
     if before.status == "live":
         raise SetupOver(f"{session_id} is live: its first frame came after all")
-    placed = cell.store.place_again(session_id, before.generation)
+    placed = cell.store.place_again(session_id, before.generation, unable)
     outcome = placed.outcome
+    if outcome not in ("finished", "unknown") and before.worker_id is not None:
+        cell.workers.stop(before)  # before another one comes for that slot
     sessions.drive_handed(cell, placed.handed)
     if outcome in ("finished", "unknown"):
         raise SetupOver(f"{session_id} is over")
-    if before.worker_id is not None:
-        cell.workers.stop(before)
+    if outcome == "queued":
+        raise SetupOver(f"{session_id} waits again: no other worker has a free slot")
     if outcome == "exhausted":
         raise NoWorker(f"{before.placements} workers were tried and none could start the avatar.")
     if outcome == "full":

@@ -1,4 +1,4 @@
-"""The clients of the headline load: ask, wait, join, leave, ask again; each remembers what it got."""
+"""The headline load's clients: they ask, wait, join, leave, ask again, and tell what they got."""
 
 from __future__ import annotations
 

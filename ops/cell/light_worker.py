@@ -1,7 +1,7 @@
 """A worker without engine and room, for trials of the fleet around it.
 
-Run as ``python -m ops.cell.light_worker`` with the environment of ``python -m gpu_node``. The agent,
-the API and the bookkeeping of sessions are the real worker's; a stream is a timer.
+Run as ``python -m ops.cell.light_worker``, with the environment of ``python -m gpu_node``. Agent,
+API and the bookkeeping of sessions are the real worker's; a stream is a timer.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from control.services.ports import (
     Waiting,
 )
 from ops.simulate.beats import Beats
-from ops.simulate.state import State, problems, snapshot
+from ops.simulate.state import Kept, State, problems, snapshot
 from ops.simulate.steps import FINISHED_MS, TICKET_MS
 
 SESSION_MS = int(leases.SESSION_TTL_S * 1000)
@@ -53,7 +53,7 @@ class ModelStore(Beats):
         chosen, seen = self._choose(ask.avatar, ask.distance, set())
         if chosen is None and not (ask.wait and len(state.tickets) < leases.MOST_QUEUED):
             return Placed("full", "", handed)
-        self._keep(self._born(ask), ask.distance)
+        self._keep(self._born(ask), ask.distance, ask.weight if ask.wait else None)
         state.lessons[(ask.tenant, ask.lesson_id)] = ask.session_id
         self._remember_key(ask, ask.session_id)
         if chosen is not None:
@@ -122,7 +122,7 @@ class ModelStore(Beats):
             execution=ask.execution,
         )
 
-    def place_again(self, session_id: str, generation: int) -> Placed:
+    def place_again(self, session_id: str, generation: int, unable: bool = False) -> Placed:
         self._forget()
         kept = self.state.sessions.get(session_id)
         if kept is None:
@@ -131,20 +131,54 @@ class ModelStore(Beats):
             return Placed("finished", session_id)
         if generation not in (0, kept.session.generation):
             return Placed("placed", session_id)
+        if kept.session.status == "queued":  # a failover put it back in its queue
+            self._next_round(kept)
+            return Placed("queued", session_id, self._hand())
         self._drop(session_id)
-        self._leave(session_id)  # a failover may have put it back in its queue
         if kept.session.worker_id is not None:
             kept.excluded.add(kept.session.worker_id)
+            if unable:
+                self.state.free.pop(kept.session.worker_id, None)
         outcome: Outcome = "exhausted"
         if kept.session.placements < leases.MAX_PLACEMENTS:
             chosen, seen = self._choose(kept.session.avatar, kept.distance, kept.excluded)
             outcome = "full" if chosen is None else "placed"
             if chosen is not None:
                 self._take(session_id, chosen, seen)
-        if outcome != "placed":
+        if outcome == "full" and self._waits_again(kept):
+            outcome = "queued"
+        elif outcome != "placed":
             self._set(session_id, status="starting")
             self.state.starting.setdefault(session_id, self.now_ms())
         return Placed(outcome, session_id, self._hand())
+
+    def _waits_again(self, kept: Kept) -> bool:
+        """Back into the queue, to where it stood; its next setup has a name of its own."""
+        state, session = self.state, kept.session
+        if kept.waits is None or len(state.tickets) >= leases.MOST_QUEUED:
+            return False
+        if self._choose(session.avatar, kept.distance, set())[0] is not None:
+            return False  # there are slots, on workers that failed it already
+        kept.excluded = set()
+        self._next_round(kept)
+        self._set(
+            session.session_id,
+            status="queued",
+            worker_id=None,
+            worker_url="",
+            worker_registration=0,
+            why={},
+            task_token=None,
+        )
+        state.starting.pop(session.session_id, None)
+        self._enqueue(session.session_id, session.tenant, kept.waits)
+        self._record(session.session_id)
+        return True
+
+    def _next_round(self, kept: Kept) -> None:
+        kept.rounds += 1
+        name = f"{kept.first_execution}-{kept.rounds}"
+        self._set(kept.session.session_id, execution=name)
 
     def confirm(self, session_id: str, generation: int) -> bool:
         held = self.state.lease.get(session_id)

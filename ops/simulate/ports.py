@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from control.domain.errors import unavailable
 from control.domain.session import Session
 from control.services.peer_ports import Peer, PeerAnswer
-from control.services.ports import WorkerRefused
+from control.services.ports import WorkerRefused, WorkerUnable
 from ops.simulate.world import World
 
 if TYPE_CHECKING:
@@ -30,17 +30,17 @@ class SimWorkerCalls:
         world.step()
         key = self.key(worker.name, session.worker_registration)
         if not worker.reachable or world.chance(world.chances.lost):
-            raise WorkerRefused(f"{worker.name} does not answer")
+            raise WorkerUnable(f"{worker.name} does not answer")
         if world.chance(world.chances.delayed):
             late_ms = world.rng.choice((500, 6_000, 20_000))
             world.at(late_ms, lambda: _quietly(lambda: worker.start(body, key)))
-            raise WorkerRefused(f"{worker.name} did not answer in time")
+            raise WorkerUnable(f"{worker.name} did not answer in time")
         worker.start(body, key)
         if world.chance(world.chances.doubled):
             delay_ms = world.rng.randint(1, 3_000)
             world.at(delay_ms, lambda: _quietly(lambda: worker.start(body, key)))
         if world.chance(world.chances.answer_lost):
-            raise WorkerRefused(f"{worker.name} did not answer")
+            raise WorkerUnable(f"{worker.name} did not answer")
         world.step()
 
     def stop(self, session: Session) -> None:

@@ -26,6 +26,11 @@ class Kept:
 
     session: Session
     distance: float
+    waits: float | None = None
+    """The weight it waits with; None: it does not."""
+    rounds: int = 0
+    """How often it went back into the queue."""
+    first_execution: str = ""
     excluded: set[str] = field(default_factory=set)
     forget_ms: int | None = None
 
@@ -57,7 +62,6 @@ class State:
     births: int = 0
     open: dict[str, int] = field(default_factory=dict)
     queues: dict[str, dict[str, int]] = field(default_factory=dict)
-    arrivals: int = 0
     turns: dict[str, float] = field(default_factory=dict)
     turn: float = 0.0
     weights: dict[str, float] = field(default_factory=dict)

@@ -70,8 +70,8 @@ class Steps(Slots):
         state = self.state
         if tenant not in state.turns:
             state.turns[tenant] = state.turn
-        state.arrivals += 1
-        state.queues.setdefault(tenant, {})[session_id] = state.arrivals
+        queue = {**state.queues.get(tenant, {}), session_id: state.born[session_id]}
+        state.queues[tenant] = dict(sorted(queue.items(), key=lambda one: one[1]))
         state.weights[tenant] = weight
         state.tickets[session_id] = self.now_ms() + TICKET_MS
 
@@ -110,10 +110,10 @@ class Steps(Slots):
         self.state.seq += 1
         self.state.changes[lesson] = self.state.seq
 
-    def _keep(self, session: Session, distance: float) -> None:
+    def _keep(self, session: Session, distance: float, waits: float | None = None) -> None:
         """A new session: counted, listed by birth, known to peers."""
         state, sid = self.state, session.session_id
-        state.sessions[sid] = Kept(session, distance)
+        state.sessions[sid] = Kept(session, distance, waits, first_execution=session.execution)
         state.births += 1
         state.born[sid] = state.births
         state.open[session.tenant] = state.open.get(session.tenant, 0) + 1

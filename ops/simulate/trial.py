@@ -85,11 +85,13 @@ class Trial:
         return {
             "PlaceFunction": lambda e: setup.place(cell, e["execution"], e["given"]),
             "StartStreamFunction": lambda e: setup.start_stream(
-                cell, e["session_id"], e["task_token"]
+                cell, e["session_id"], e["execution"], e["task_token"]
             ),
             "ActivateFunction": lambda e: setup.activate(cell, e["session_id"], e["generation"]),
             "RecordFunction": lambda e: {"recorded": upkeep.flush(cell), **e},
-            "PlaceAgainFunction": lambda e: setup.place_again(cell, e["session_id"]),
+            "PlaceAgainFunction": lambda e: setup.place_again(
+                cell, e["session_id"], e["execution"], unable=e["fault"]["Error"] == "WorkerUnable"
+            ),
             "FailFunction": fail,
         }
 

@@ -16,7 +16,7 @@ from control.contracts.worker import (
 )
 from control.domain.errors import RapidoError
 from control.services import workers
-from control.services.ports import Cell, Pulse, StoreAway, WorkerRefused
+from control.services.ports import Cell, Pulse, StoreAway, WorkerRefused, WorkerUnable
 from ops.simulate.world import Backoff, Unreachable, World
 
 _HARDWARE = Hardware(cpu="simulated", cores=1, memory_gib=1.0, engine="none")
@@ -162,7 +162,7 @@ class SimWorker:
     def start(self, body: dict[str, Any], key: str) -> None:
         """Raises WorkerRefused as gpu_node's sessions do."""
         if not self.up:
-            raise WorkerRefused("nobody answers")
+            raise WorkerUnable("nobody answers")
         if key != f"{self.name}:{self.registration}":
             raise WorkerRefused("the token is of another key")
         if body["expires_at"] * 1000 <= self.world.now_ms + self.skew_ms:
@@ -174,9 +174,9 @@ class SimWorker:
         if generation == known:
             return
         if self._state is WorkerState.DRAINING:
-            raise WorkerRefused("draining")
+            raise WorkerUnable("draining")
         if len([one for one in self.playing() if one.session_id != session_id]) >= self.slots:
-            raise WorkerRefused("no-slot")
+            raise WorkerUnable("no-slot")
         if running is not None:
             running.told = False
         self._generations[session_id] = generation

@@ -317,6 +317,44 @@ def test_after_three_workers_nobody_else_is_tried(desk: Desk) -> None:
     assert desk.used() == {}
 
 
+def test_a_waiting_session_goes_back_to_where_it_stood_when_no_worker_can(desk: Desk) -> None:
+    desk.worker("w1", 1)
+    held = desk.place("held").session_id
+    first = desk.place("first", wait=True).session_id
+    second = desk.place("second", wait=True).session_id
+    desk.store.finish(held, 0, "ended", "done")
+
+    outcome = desk.store.place_again(first, desk.session(first).generation, unable=True).outcome
+
+    assert outcome == "queued"
+    assert desk.used() == {}
+    again = desk.session(first)
+    assert (again.status, again.worker_id, again.execution) == ("queued", None, "x-1")
+    assert desk.store.reap(0.0).handed == ()
+    assert desk.beat("w1", 1).handed == (first,)
+    assert desk.session(second).status == "queued"
+
+
+def test_a_session_that_does_not_wait_is_not_queued_by_its_setup(desk: Desk) -> None:
+    desk.worker("w1", 1)
+    placed = desk.place("a").session_id
+
+    assert desk.store.place_again(placed, desk.session(placed).generation).outcome == "full"
+    assert desk.session(placed).status == "starting"
+
+
+def test_a_worker_that_is_unable_gets_nobody_until_it_beats(desk: Desk) -> None:
+    desk.worker("w1", 5)
+    first = desk.place("a").session_id
+    desk.worker("w2", 1)
+    desk.store.place_again(first, desk.session(first).generation, unable=True)
+
+    assert desk.session(first).worker_id == "w2"
+    assert desk.place("b").outcome == "full"
+    desk.beat("w1", 5)
+    assert desk.place("b").outcome == "placed"
+
+
 def test_an_unconfirmed_lease_runs_out_and_its_slot_is_free(desk: Desk) -> None:
     desk.worker("w1", 1)
     session_id = desk.place("a").session_id

@@ -88,17 +88,22 @@ def test_without_faults_every_lesson_is_served() -> None:
     }
 
 
-def test_a_setup_whose_session_a_failover_put_back_into_the_queue_ends_clearly() -> None:
+def test_a_session_that_a_failover_put_back_into_the_queue_waits_for_a_setup_of_its_own() -> None:
     trial = Trial(1)
     trial.world.calm_after_ms = EPOCH_MS
     ask = an_ask("s-sim-00000001", "ash", "maths")
     trial.model.place(replace(ask, wait=True))
 
     with pytest.raises(setup.LeaseLost):
-        setup.start_stream(trial.cell, ask.session_id, "token")
-    with pytest.raises(setup.NoWorker):
-        setup.place_again(trial.cell, ask.session_id)
+        setup.start_stream(trial.cell, ask.session_id, ask.execution, "token")
+    with pytest.raises(setup.SetupOver):
+        setup.place_again(trial.cell, ask.session_id, ask.execution, unable=False)
+    with pytest.raises(setup.SetupOver, match="set up by"):
+        setup.start_stream(trial.cell, ask.session_id, ask.execution, "token")
 
+    session = trial.model.session(ask.session_id)
+    assert session is not None
+    assert (session.status, session.execution) == ("queued", f"{ask.execution}-1")
     assert trial.model.check() == []
 
 

@@ -249,14 +249,16 @@ local function reap(limit)
   end
 end
 
--- First come, first served within a tenant; tenants by weighted turns of virtual time.
-local function enqueue(sid, tenant, weight)
-  if call('ZCARD', P .. 'tickets') >= MOST_QUEUED then return false end
-  call('ZADD', P .. 'q:' .. tenant, call('INCR', P .. 'seq'), sid)
+local function queue_is_full()
+  return call('ZCARD', P .. 'tickets') >= MOST_QUEUED
+end
+
+-- First born, first served within a tenant; tenants by weighted turns of virtual time.
+local function enqueue(sid, tenant, weight, birth)
+  call('ZADD', P .. 'q:' .. tenant, birth, sid)
   call('ZADD', TURNS, 'NX', call('GET', P .. 'turn') or 0, tenant)
   call('HSET', P .. 'weights', tenant, weight)
   call('ZADD', P .. 'tickets', NOW + TICKET_MS, sid)
-  return true
 end
 
 local function keep_pace()

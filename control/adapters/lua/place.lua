@@ -44,12 +44,12 @@ end
 
 local chosen, seen
 if call('ZCARD', TURNS) == 0 then chosen, seen = choose(avatar, {}) end
-if not chosen and (ARGV[9] == '0' or not enqueue(sid, tenant, ARGV[10])) then
-  return {'full', '', handed}
-end
+local waits = ARGV[9] == '1'
+if not chosen and (not waits or queue_is_full()) then return {'full', '', handed} end
 local birth = call('INCR', P .. 'births')
 call('HSET', key, 'tenant', tenant, 'lesson', lesson, 'avatar', avatar, 'distance', distance,
   'status', 'queued', 'created_ms', NOW, 'expires_ms', NOW + tonumber(ARGV[6]), 'given', ARGV[12])
+if waits then call('HSET', key, 'waits', ARGV[10]) end
 if ARGV[13] ~= '' then call('HSET', key, 'own_room_token', ARGV[13]) end
 call('SET', lesson_key, sid)
 call('ZADD', P .. 'sessions', birth, sid)
@@ -64,5 +64,10 @@ end
 call('HINCRBY', P .. 'open', tenant, 1)
 changed(lesson, sid, NOW, 0)
 remember(sid)
-if chosen then take(sid, chosen, seen) else record(sid) end
+if chosen then
+  take(sid, chosen, seen)
+else
+  enqueue(sid, tenant, ARGV[10], birth)
+  record(sid)
+end
 return {chosen and 'placed' or 'queued', sid, handed}

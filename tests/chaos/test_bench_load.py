@@ -1,0 +1,14 @@
+"""The quick form of ``rapido bench load``: many clients, a worker killed, a cell cut off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ops.bench.load import load
+
+
+def test_every_client_is_served_or_told_why(tmp_path: Path) -> None:
+    figures = load(tmp_path, True, print)
+
+    assert {name for name, one in figures.items() if one.holds is False} == set()
+    assert (tmp_path / "load.json").exists()

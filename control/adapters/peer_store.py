@@ -24,6 +24,10 @@ class PeerStoreMixin:
         """True for one caller in that time, whichever comes first."""
         return bool(self._call("set", f"{self._prefix}due:{what}", 1, nx=True, px=every_ms))
 
+    def release(self, what: str) -> None:
+        """Due again at once."""
+        self._call("delete", f"{self._prefix}due:{what}")
+
     def summary(self, peer: str, most: int) -> OwnSummary:
         """What ``peer`` does not know yet, at most ``most`` changes."""
         free, best, unwell, since, sequence, more, changes = self._run("summary", peer, most)

@@ -44,7 +44,7 @@ def create(
         body = _body(caller, ask, idempotency_key, location, correlation_id)
         return _hand_over(cell, names, body)
 
-    names = _order(cell, caller, ask, location, full=False)
+    names = order(cell, caller, ask, location, full=False)
     if (answer := offer(names)) is not None:
         return answer
     try:
@@ -55,13 +55,13 @@ def create(
         if error.slug != "no-capacity" or names:
             raise
         # the last slot went between the look and the placement
-        answer = offer(_order(cell, caller, ask, location, full=True))
+        answer = offer(order(cell, caller, ask, location, full=True))
         if answer is None:
             raise
         return answer
 
 
-def _order(
+def order(
     cell: Cell, caller: Caller, ask: CreateSession, location: Point | None, *, full: bool
 ) -> tuple[str, ...]:
     """Peers to offer it to, the best first."""

@@ -12,10 +12,24 @@ from control.services.ports import Cell
 
 BATCH = 10
 """SQS takes ten messages a call."""
+_FLUSH_MS = 10_000
+"""After that a caller that died is not waited for; two at once do no harm."""
 
 
 def flush(cell: Cell, most: int = 1000) -> int:
-    """Hands snapshots to the records queue; each stays in the outbox until the queue has it."""
+    """Hands snapshots to the records queue; each stays in the outbox until the queue has it.
+
+    One caller at a time does it: those that come meanwhile would send the same ones again.
+    """
+    if not cell.store.due("flush", _FLUSH_MS):
+        return 0
+    try:
+        return _flush(cell, most)
+    finally:
+        cell.store.release("flush")
+
+
+def _flush(cell: Cell, most: int) -> int:
     done = 0
     while done < most and (entries := cell.store.outbox(BATCH)):
         cell.queue.send(entries)

@@ -276,6 +276,15 @@ class ModelStore(Beats):
         for region, good in ok.items():
             (self.state.failed_livekit.discard if good else self.state.failed_livekit.add)(region)
 
+    def due(self, what: str, every_ms: int) -> bool:
+        if self.state.due.get(what, 0) > self.now_ms():
+            return False
+        self.state.due[what] = self.now_ms() + every_ms
+        return True
+
+    def release(self, what: str) -> None:
+        self.state.due.pop(what, None)
+
     def put_well(self, well: bool) -> None:
         """Told to peers; a cell that is alone has none."""
         self.well = well

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +13,10 @@ from ops.cell.valkey import start_valkey
 
 @pytest.fixture(scope="session")
 def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Valkey of this run's own."""
+    """A real Valkey of this run's own, or the server that RAPIDO_TEST_STORE_URL names."""
+    if given := os.environ.get("RAPIDO_TEST_STORE_URL"):
+        yield given
+        return
     folder = tmp_path_factory.mktemp("valkey")
     supervisor = Supervisor(folder / "logs", lambda death: pytest.exit(death.describe()))
     try:

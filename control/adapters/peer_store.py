@@ -74,7 +74,7 @@ class PeerStoreMixin:
     def seek(self, tenant: str, lesson_id: str, peers: Sequence[str]) -> Sought:
         """Where the lesson is open, and how everybody stands."""
         own, best, unwell, now, standings, owners = self._run(
-            "seek", _lesson(tenant, lesson_id), *peers
+            "seek", _lesson(tenant, lesson_id), len(peers), *peers
         )
         told = {p: _standing(raw, int(now)) for p, raw in zip(peers, standings, strict=True) if raw}
         known = {p: _twin(raw) for p, raw in zip(peers, owners, strict=True) if raw}

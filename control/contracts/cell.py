@@ -120,6 +120,8 @@ class HandOver(CreateSession):
     """
 
     tenant: Annotated[str, Field(min_length=1, max_length=100)]
+    most_sessions: Annotated[int, Field(ge=0)] = 0
+    """Open sessions that the tenant may have in a cell; 0 is no limit."""
     hop: Literal[1]
     viewer: UserLocation | None = None
     idempotency_key: Annotated[str, Field(min_length=1, max_length=200)] | None = None

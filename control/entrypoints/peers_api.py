@@ -53,7 +53,7 @@ def take_over(call: Call) -> Answer:
         location = Point(asked.viewer.latitude, asked.viewer.longitude)
     session, new = sessions.create(
         call.cell,
-        Caller(asked.tenant, "client"),
+        Caller(asked.tenant, "client", asked.most_sessions),
         asked.ask().model_copy(update={"wait": False}),  # its own cell's queue is the fair one
         asked.idempotency_key,
         location,

@@ -118,6 +118,7 @@ def _body(
     return HandOver(
         **given,
         tenant=caller.tenant,
+        most_sessions=caller.most_sessions,
         hop=1,
         viewer=viewer,
         idempotency_key=idempotency_key,

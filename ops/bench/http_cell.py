@@ -35,7 +35,7 @@ class HttpCell:
 
     def restock(self, workers: int, slots: int) -> None:
         """Forgets all sessions and workers; as many new ones, and the key again."""
-        self.stage.raw.flushall()
+        self.stage.raw.flushall(asynchronous=True)
         self.stage.registrations.clear()
         facts = {"tenant": "school", "role": "client"}
         self.stage.store.put_key(access.digest(self.key), facts)

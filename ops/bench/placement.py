@@ -13,6 +13,7 @@ from ops.bench.crowd import LEARNER, Crowd, crowd
 from ops.bench.http_cell import start_http_cell
 from ops.bench.placement_figures import Http, Measured, Sold, curves, figures
 from ops.bench.published import Published
+from ops.bench.regret_peers import regret_peers
 from ops.bench.stage import SLOTS, Noop, Stage, memory_bytes
 from ops.cell.supervisor import Death, Supervisor
 from ops.cell.valkey import start_valkey
@@ -38,6 +39,8 @@ class Size:
     fleets: int
     fleet_workers: int
     placements: int
+    peer_workers: int
+    peer_placements: int
     leases: int
     lease_workers: int
     blocks: int
@@ -45,8 +48,16 @@ class Size:
     post_s: float
 
 
-FULL = Size(3000, (200, 100, 20, 5), 8, 2.0, 12, 300, 400, 200_000, 10_000, 25, 20.0, 60.0)
-QUICK = Size(400, (40, 20, 5, 2), 3, 0.8, 3, 80, 120, 10_000, 1_000, 4, 1.5, 5.0)
+FULL = Size(
+    turns=3000, published_turns=(200, 100, 20, 5), rounds=8, round_s=2.0,
+    fleets=12, fleet_workers=300, placements=400, peer_workers=40, peer_placements=6000,
+    leases=1_000_000, lease_workers=100_000, blocks=25, health_s=20.0, post_s=60.0,
+)  # fmt: skip
+QUICK = Size(
+    turns=400, published_turns=(40, 20, 5, 2), rounds=3, round_s=0.8,
+    fleets=3, fleet_workers=80, placements=120, peer_workers=20, peer_placements=900,
+    leases=10_000, lease_workers=1_000, blocks=4, health_s=1.5, post_s=5.0,
+)  # fmt: skip
 
 
 def placement(out: Path, quick: bool, say: Say) -> dict[str, Figure]:
@@ -99,9 +110,13 @@ def _measure(
     twice, never = speed.published_sale(clients, big, http_load.THREADS)
     say(f"{size.fleets} random fleets: the best worker of all, and the chosen one")
     regrets = regret.regret(url, size.fleets, size.fleet_workers, size.placements, _SEED)
+    say("three cells that hear of each other late: the best worker of all, and the chosen one")
+    far = regret_peers(url, size.peer_workers, size.peer_placements, _SEED)
     say(f"{size.leases:,} live leases on {size.lease_workers:,} workers")
-    leased = memory.lease(stages[size.lease_workers], clients, size.leases)
-    busy = memory.busy_heartbeat(stages[size.lease_workers])
+    crowded = Stage(url, "crowded")
+    many = memory.enlist(crowded, size.lease_workers)
+    leased = memory.lease(crowded, clients, size.leases)
+    busy = memory.busy_heartbeat(crowded)
     say("POST in one process, store and workflows answering from memory")
     spent = post.measure(folder, size.blocks)
     http = _http(url, size, clients, say, supervisor, folder)
@@ -114,7 +129,9 @@ def _measure(
         published_s=slow,
         throughput=rates,
         regret=regrets,
+        far=far,
         enlisted=enlisted,
+        worker_bytes=(size.lease_workers, many.worker_bytes, many.facts_bytes),
         leased=leased,
         busy=busy,
         published_worker_bytes=worker_bytes,

@@ -10,6 +10,7 @@ from ops.bench.memory import Enlisted, Leased
 from ops.bench.plot import Line, log_log
 from ops.bench.post import Spent
 from ops.bench.regret import Regret
+from ops.bench.regret_peers import PeersRegret
 from ops.bench.speed import PUBLISHED_SALE_SLOTS, Throughput
 from ops.cell.valkey_cluster import NODE_TIMEOUT_MS
 from ops.figures import Figure
@@ -46,7 +47,10 @@ class Measured:
     published_s: Mapping[int, float]
     throughput: Throughput
     regret: Regret
+    far: PeersRegret
     enlisted: Enlisted
+    worker_bytes: tuple[int, float, float]
+    """Workers there were, bytes of each, bytes of its facts in them."""
     leased: Leased
     busy: tuple[float, float]
     published_worker_bytes: float
@@ -152,6 +156,12 @@ def _store(m: Measured) -> dict[str, Figure]:
             f"mean over {m.regret.placements:,} placements of the best score of all workers minus "
             "the chosen one's; baseline: a free worker at random",
         ),
+        "regret_peers": _at_most(
+            m.far.mean, "score", 0.01, m.far.nearest,
+            f"the same over {m.far.placements:,} placements in three cells whose summaries come a "
+            f"second apart and half a round trip late; 99th percentile {m.far.p99:.3f}, "
+            f"{m.far.handed:.0%} handed over; baseline: each in its nearest cell",
+        ),
     }  # fmt: skip
 
 
@@ -160,7 +170,7 @@ def _percent(microseconds: float) -> float:
 
 
 def _memory(m: Measured) -> dict[str, Figure]:
-    whole, facts = m.enlisted.worker_bytes, m.enlisted.facts_bytes
+    workers, whole, facts = m.worker_bytes
     leased = m.leased
     return {
         "bytes_per_lease": _at_most(
@@ -172,10 +182,10 @@ def _memory(m: Measured) -> dict[str, Figure]:
         "bytes_per_session": _untold(leased.session_bytes, "B", "all of it, at the same number"),
         "bytes_per_worker": _at_most(
             whole - facts, "B", 250, m.published_worker_bytes,
-            "growth of the store at 10,000 workers, without what each registered as "
+            f"growth of the store at {workers:,} workers, without what each registered as "
             f"({facts:.0f} B of JSON); baseline: the published worker",
         ),
-        "bytes_per_worker_with_facts": _untold(whole, "B", "all of it, at 10,000 workers"),
+        "bytes_per_worker_with_facts": _untold(whole, "B", "all of it, at as many"),
     }  # fmt: skip
 
 

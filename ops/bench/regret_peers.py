@@ -33,9 +33,12 @@ ROUND_TRIPS_MS = {
 }
 NAMES = ("us-east-1", "us-west-2", "eu-central-1")
 _MOST_CHANGES = 500
-_LESSON_MS = 120_000
+_SHARES = (0.55, 0.25, 0.2)
+"""Of the learners, near each cell: the first one has too few slots for its own."""
+_USED = 0.83
+"""Of all slots, once lessons end as often as they begin."""
 _EVERY_MS = 200
-"""Between two requests, on average; a class of a cell's begins at once now and then."""
+"""Between two requests, on average; a class begins near a cell at once now and then."""
 _CLASS, _CLASS_CHANCE = 30, 0.004
 _HOUR_MS = 3_600_000
 _CALLER = Caller("school", "client")
@@ -128,6 +131,9 @@ class _World:
         for side in self._sides.values():
             side.enlist(self._chance, workers, self.now_ms)
             self._at(self._chance.randint(0, summaries.EVERY_MS), self._tells(side))
+        slots = sum(count for side in self._sides.values() for count, _ in side.known.values())
+        a_request = 1 + (_CLASS - 1) * _CLASS_CHANCE
+        self._lesson_ms = _USED * slots * _EVERY_MS / a_request
 
     def run(self, placements: int) -> None:
         self._at(2 * summaries.EVERY_MS, self._request)
@@ -159,7 +165,7 @@ class _World:
 
     def _request(self) -> None:
         self._at(1 + int(self._chance.expovariate(1 / _EVERY_MS)), self._request)
-        near = REGIONS[self._chance.choice(NAMES)]
+        near = REGIONS[self._chance.choices(NAMES, _SHARES)[0]]
         count = _CLASS if self._chance.random() < _CLASS_CHANCE else 1
         for _ in range(count):
             at = Point(
@@ -209,7 +215,7 @@ class _World:
         self.nearest.append(best - own if own is not None else best)
         self.handed += side is not nearest
         side.used[worker] += 1
-        until_ms = int(self._chance.expovariate(1 / _LESSON_MS))
+        until_ms = int(self._chance.expovariate(1 / self._lesson_ms))
 
         def end() -> None:
             side.stage.finish(asked.session_id)

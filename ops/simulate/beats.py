@@ -62,7 +62,7 @@ class Beats(Steps):
             self._repaired("revoked", len(revoked))
         self._miss_unrun(worker_id, runs)
         self._refresh(worker_id)
-        self._reap(20)
+        self._reap_a_little()
         desired = "draining" if worker_id in self.state.desired else "ready"
         return Pulse(desired, revoked, self._hand())
 

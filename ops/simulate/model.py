@@ -40,7 +40,7 @@ class ModelStore(Beats):
 
     def place(self, ask: Placing) -> Placed:
         self._forget()
-        self._reap(20)
+        self._reap_a_little()
         handed = self._hand()
         known = self._known(ask)
         if known is not None:

@@ -13,6 +13,7 @@ DEAD_MS = int(leases.DEAD_AFTER_S * 1000)
 QUIET_MS = int(leases.QUIET_AFTER_S * 1000)
 UNCONFIRMED_MS = int(leases.UNCONFIRMED_TTL_S * 1000)
 LIVE_MS = int(leases.LIVE_TTL_S * 1000)
+REAP_EVERY_MS, HEARD_EVERY_MS = 100, 1000
 MISSING_MS = int(leases.MISSING_RUN_S * 1000)
 
 
@@ -39,7 +40,7 @@ class Slots:
             if state.excused is None or state.excused != state.heard:
                 state.grace = now + DEAD_MS
             state.excused = state.heard
-        if spoke or state.heard is None:
+        if state.heard is None or (spoke and now - state.heard >= HEARD_EVERY_MS):
             state.heard = now
         return state.grace > now
 

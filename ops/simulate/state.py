@@ -76,6 +76,7 @@ class State:
     heard: int | None = None
     grace: int = 0
     excused: int | None = None
+    reaped: int = 0
     keys: dict[str, tuple[dict[str, Any], int]] = field(default_factory=dict)
     failed_livekit: set[str] = field(default_factory=set)
     due: dict[str, int] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from control.domain import leases
 from control.domain.session import OPEN, Session
-from ops.simulate.slots import DEAD_MS, Slots
+from ops.simulate.slots import DEAD_MS, REAP_EVERY_MS, Slots
 from ops.simulate.state import Kept
 
 FINISHED_MS = int(leases.FINISHED_TTL_S * 1000)
@@ -83,6 +83,14 @@ class Steps(Slots):
         state.queues[tenant].pop(session_id)
         if not state.queues[tenant]:
             del state.queues[tenant], state.turns[tenant]
+
+    def _reap_a_little(self) -> None:
+        """By what others ask: some of it, now and then."""
+        state, now = self.state, self.now_ms()
+        if 0 <= now - state.reaped < REAP_EVERY_MS:
+            return
+        state.reaped = now
+        self._reap(20)
 
     def _reap(self, limit: int) -> None:
         for session_id in self._due(self.state.tickets, limit):

@@ -19,13 +19,14 @@ from ops.bench.plot import Line, log_log
 from ops.bench.post import Spent
 from ops.bench.published import Published
 from ops.bench.regret import Regret
+from ops.bench.regret_peers import PeersRegret
 from ops.bench.speed import Throughput
 from ops.bench.stage import plain_client
 from ops.figures import write
 
 FIXED_NAMES = {
     "place_vs_noop_10k", "place_10k_vs_100", "throughput_vs_noop_8_clients",
-    "throughput_vs_published_1k", "store_cpu_us_per_pair", "regret_local",
+    "throughput_vs_published_1k", "store_cpu_us_per_pair", "regret_local", "regret_peers",
     "heartbeat_cpu_percent_10k", "bytes_per_lease", "bytes_per_worker", "post_cpu_us",
     "http_p99_ms_200rps", "oversold", "unsold", "failover_s", "failover_wrong",
 }  # fmt: skip
@@ -37,7 +38,9 @@ GOOD = Measured(
     published_s={10: 0.001, 100: 0.01, 1000: 0.1, 10_000: 1.0},
     throughput=Throughput(4000.0, 10_000.0, 20.0, 45.0, 20.0),
     regret=Regret(0.0, 0.1, 100),
+    far=PeersRegret(0.005, 0.06, 0.05, 0.1, 100),
     enlisted=Enlisted(400.0, 200.0, 20.0, 10.0),
+    worker_bytes=(1000, 400.0, 200.0),
     leased=Leased(1000, 200.0, 2000.0, 300.0),
     busy=(50.0, 10.0),
     published_worker_bytes=300.0,

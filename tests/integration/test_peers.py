@@ -15,6 +15,7 @@ import valkey
 
 from control.adapters.store import ValkeyStore
 from control.domain.breaker import FAILURES
+from control.services import access
 from control.services.peer_ports import Sought
 from ops.cell.cell import Cell
 from ops.cell.links import CellLink
@@ -483,3 +484,20 @@ def test_a_cell_whose_store_is_gone_hands_its_requests_over(world: World) -> Non
     answer = world.east.create(lesson())
 
     assert (answer.status_code, answer.json()["region"]) == (201, WEST)
+
+
+def test_what_is_handed_over_keeps_to_the_tenants_quota(world: World) -> None:
+    key = "rk_" + secrets.token_urlsafe(32)
+    facts = {"tenant": "small", "role": "client", "most_sessions": 1}
+    world.east.store.put_key(access.digest(key), facts)
+    world.west.worker(4)
+    world.know(world.east, world.west, free=4)
+
+    def create() -> httpx.Response:
+        headers = {"Authorization": f"Bearer {key}"}
+        body = {"lesson_id": lesson(), "wait": False}
+        return world.east.http.post("/api/v1/sessions", json=body, headers=headers)
+
+    assert create().json()["region"] == WEST
+    assert create().status_code in (429, 503)
+    assert world.west.raw.hget(world.west.key("open"), "small") == "1"

@@ -6,8 +6,10 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import boto3
 import pytest
 from botocore.credentials import Credentials
+from moto import mock_aws
 
 from control.adapters.peer_calls import HttpPeerCalls, PeerCredentials
 from control.domain.breaker import FAILURES
@@ -137,3 +139,21 @@ def test_a_cell_signs_with_the_pair_of_the_environment(monkeypatch: pytest.Monke
     monkeypatch.setenv("RAPIDO_PEER_SECRET_KEY", "y")
     found = PeerCredentials("east")()
     assert (found.access_key, found.secret_key) == ("AKIAX", "y")
+
+
+def test_a_cell_signs_as_its_own_role_which_it_takes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAPIDO_PEER_ACCESS_KEY", raising=False)
+    monkeypatch.setenv("RAPIDO_PEER_ROLE_ARN", "arn:aws:iam::123456789012:role/rapido-east-peer")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        credentials = PeerCredentials("east")
+        found = credentials()
+        who = boto3.client(
+            "sts",
+            aws_access_key_id=found.access_key,
+            aws_secret_access_key=found.secret_key,
+            aws_session_token=found.token,
+        ).get_caller_identity()
+
+        assert who["Arn"].endswith(":assumed-role/rapido-east-peer/cell-east")
+        assert credentials() is found

@@ -6,19 +6,20 @@ local FREE, USED, LEASE, EXP, HB = P .. 'free', P .. 'used', P .. 'lease', P .. 
 local WORKERS, STARTS, STARTING, TURNS = P .. 'w', P .. 'st', P .. 'starting', P .. 'turns'
 local DEAD_MS, QUIET_MS, UNCONFIRMED_MS, LIVE_MS, TICKET_MS = 15000, 6000, 15000, 3600000, 30000
 local FINISHED_S, START_CAP, HEADS, PAGES, MOST_QUEUED = 86400, 4, 8, 4, 10000
+local REAP_EVERY_MS, HEARD_EVERY_MS = 100, 1000
 local MARGIN = 0.05
 local OPEN = {queued = true, starting = true, live = true, moving = true}
 
 -- slots, lateness (as text), registration, state, avatars; nothing of an unknown worker
-local function worker_of(name)
-  local raw = call('HGET', WORKERS, name)
+local function worker_of(name, raw)
+  raw = raw or call('HGET', WORKERS, name)
   if not raw then return nil end
   local slots, late, reg, state, avatars = string.match(raw, '^(%d+)|([^|]+)|(%d+)|(%a+)|(.*)$')
   return tonumber(slots), late, tonumber(reg), state, avatars
 end
 
-local function put_worker(name, slots, late, reg, state, avatars)
-  call('HSET', WORKERS, name, table.concat({slots, late, reg, state, avatars}, '|'))
+local function worker_text(slots, late, reg, state, avatars)
+  return table.concat({slots, late, reg, state, avatars}, '|')
 end
 
 -- The name of its process' life, and its URL, as it registered.
@@ -33,38 +34,53 @@ local function score(slots, used, late)
   return string.format('%.6f', s)
 end
 
--- Never oversell: a worker is free exactly while used < slots. Answers its registration.
-local function refresh(name)
-  local slots, late, reg, state = worker_of(name)
-  local used = tonumber(call('HGET', USED, name)) or 0
-  if slots and state == 'ready' and used < slots and call('HEXISTS', P .. 'desired', name) == 0
-      and call('ZSCORE', HB, name) then
-    call('ZADD', FREE, score(slots, used, tonumber(late)), name)
+-- Never oversell: a worker is free exactly while used < slots. `able`: ready, not drained, alive.
+local function set_free(name, able, slots, used, late)
+  if able and used < slots then
+    call('ZADD', FREE, score(slots, used, late), name)
   else
     call('ZREM', FREE, name)
   end
-  return reg
+end
+
+-- `used` spares a look where it is known.
+local function refresh(name, used)
+  local slots, late, _, state = worker_of(name)
+  used = used or tonumber(call('HGET', USED, name)) or 0
+  local able = slots and state == 'ready' and call('HEXISTS', P .. 'desired', name) == 0
+    and call('ZSCORE', HB, name)
+  set_free(name, able, slots, used, tonumber(late))
+end
+
+local life
+local function read_life()
+  life = life or call('HMGET', P .. 'life', 'heard', 'grace', 'excused', 'reaped')
+  return life
 end
 
 -- A gap in the store's own life (restart, failover) is not the workers' fault: when no worker was
 -- heard for longer than a heartbeat takes, nobody is declared dead for one dead-interval. One quiet
 -- time gives one such grace, else a fleet that died as a whole would be forgiven for ever.
 local function patient()
-  return (tonumber(call('HGET', P .. 'life', 'grace')) or 0) > NOW
+  return (tonumber(read_life()[2]) or 0) > NOW
 end
 
--- `spoke`: a worker did.
+-- `spoke`: a worker did, which is noted once a second.
 local function forgiving(spoke)
-  local life = call('HMGET', P .. 'life', 'heard', 'grace', 'excused')
-  local heard, grace = tonumber(life[1]), tonumber(life[2]) or 0
+  local known = read_life()
+  local heard, grace = tonumber(known[1]), tonumber(known[2]) or 0
   if not heard or NOW - heard > QUIET_MS then
-    if not heard or life[3] ~= life[1] then
+    if not heard or known[3] ~= known[1] then
       grace = NOW + DEAD_MS
       call('HSET', P .. 'life', 'grace', grace)
     end
     if heard then call('HSET', P .. 'life', 'excused', heard) end
+    life = nil
   end
-  if spoke or not heard then call('HSET', P .. 'life', 'heard', NOW) end
+  if not heard or (spoke and NOW - heard >= HEARD_EVERY_MS) then
+    call('HSET', P .. 'life', 'heard', NOW)
+    life = nil
+  end
   return grace > NOW
 end
 
@@ -98,7 +114,7 @@ local function changed(lesson, sid, born, over)
   call('ZADD', P .. 'changes', seq, lesson .. '|' .. sid .. '|' .. born .. '|' .. over)
 end
 
--- The best worker for the avatar, and what was looked at: `name:slots|late|…:used:starts:holds`, one
+-- The best worker for the avatar, {name, score, how it stands}, and what was looked at: `name:slots|late|…:used:starts:holds`, one
 -- of each head, with spaces between. The distance is the same for every worker of a cell, so it does
 -- not decide between them.
 local function choose(avatar, excluded)
@@ -121,46 +137,50 @@ local function choose(avatar, excluded)
         local holds = string.find(avatars, mine, 1, true) ~= nil
         seen[#seen + 1] = name .. ':' .. stands .. ':' .. (used[i] or '0') .. ':' .. begun .. ':'
           .. (holds and '1' or '0')
+        local head = {name, points, stands}
         if begun < START_CAP then
-          best = best or {name, points}
-          if holds and not holder and points >= best[2] - MARGIN then holder = name end
+          best = best or head
+          if holds and not holder and points >= best[2] - MARGIN then holder = head end
         else
-          capped = capped or {name, points}
+          capped = capped or head
           if holds and not capped_holder and points >= capped[2] - MARGIN then
-            capped_holder = name
+            capped_holder = head
           end
         end
       end
     end
     if #seen > 0 then
-      local chosen = best and (holder or best[1]) or capped_holder or capped[1]
+      local chosen = best and (holder or best) or capped_holder or capped
       return chosen, table.concat(seen, ' ')
     end
   end
   return nil, ''
 end
 
--- The only way a slot is taken.
-local function take(sid, name, seen, left_out)
-  local generation = after_now('gen')
+-- The only way a slot is taken. `placements` counts this one; `more` are fields that a new session
+-- has besides.
+local function take(sid, chosen, seen, placements, left_out, more)
+  local name, generation = chosen[1], after_now('gen')
+  local slots, late, reg = string.match(chosen[3], '^(%d+)|([^|]+)|(%d+)')
   call('HSET', LEASE, sid, name .. '|' .. generation)
   call('SADD', P .. 'on:' .. name, sid)
   call('ZADD', EXP, NOW + UNCONFIRMED_MS, sid)
-  call('HINCRBY', USED, name, 1)
+  local used = call('HINCRBY', USED, name, 1)
   call('HINCRBY', STARTS, name, 1)
-  local reg = refresh(name)
+  set_free(name, true, tonumber(slots), used, tonumber(late))
   local _, url = boot_and_url(name)
   call('ZADD', STARTING, NOW, sid)
   call('HSET', P .. 's:' .. sid, 'status', 'starting', 'worker_id', name, 'generation', generation,
     'worker_url', url, 'worker_registration', reg,
-    'chose', name .. '|' .. generation .. '|' .. NOW, 'heads', seen, 'left_out', left_out or '')
-  call('HINCRBY', P .. 's:' .. sid, 'placements', 1)
+    'chose', name .. '|' .. generation .. '|' .. NOW, 'heads', seen, 'left_out', left_out,
+    'placements', placements, unpack(more))
   record(sid)
-  return generation
 end
 
 local function less(hash, name)
-  if call('HINCRBY', hash, name, -1) <= 0 then call('HDEL', hash, name) end
+  local left = call('HINCRBY', hash, name, -1)
+  if left <= 0 then call('HDEL', hash, name) end
+  return math.max(0, left)
 end
 
 -- The only way a slot is given back; a second call finds no lease and does nothing.
@@ -169,13 +189,14 @@ local function drop(sid)
   if not name then return end
   call('HDEL', LEASE, sid)
   call('ZREM', EXP, sid)
-  call('HDEL', P .. 'miss', sid)
-  call('HDEL', P .. 'in', sid)
   call('SREM', P .. 'on:' .. name, sid)
-  less(USED, name)
-  if call('HEXISTS', P .. 's:' .. sid, 'confirmed') == 0 then less(STARTS, name) end
-  call('HDEL', P .. 's:' .. sid, 'confirmed')
-  refresh(name)
+  if call('HDEL', P .. 's:' .. sid, 'confirmed') == 1 then
+    call('HDEL', P .. 'miss', sid)
+    call('HDEL', P .. 'in', sid)
+  else
+    less(STARTS, name)
+  end
+  refresh(name, less(USED, name))
 end
 
 -- The lease is a running stream's from now on, for an hour that heartbeats renew. The task token
@@ -202,13 +223,13 @@ end
 local function finish(sid, status, reason)
   local key = P .. 's:' .. sid
   drop(sid)
-  local was = call('HMGET', key, 'status', 'tenant', 'lesson', 'created_ms')
+  local was = call('HMGET', key, 'status', 'tenant', 'lesson', 'created_ms', 'own_room_token')
   if not was[1] or not OPEN[was[1]] then return false end
   if was[1] == 'queued' then leave_queue(sid, was[2]) end
+  if was[1] == 'starting' then call('ZREM', STARTING, sid) end
   call('HSET', key, 'status', status, 'ended_ms', NOW, 'reason', reason)
-  call('HDEL', key, 'own_room_token')
+  if was[5] then call('HDEL', key, 'own_room_token') end
   call('EXPIRE', key, FINISHED_S)
-  call('ZREM', STARTING, sid)
   less(P .. 'open', was[2])
   if was[3] then
     local lesson = P .. 'lesson:' .. was[3]
@@ -253,6 +274,14 @@ local function queue_is_full()
   return call('ZCARD', P .. 'tickets') >= MOST_QUEUED
 end
 
+-- By what others ask: some of it, now and then.
+local function reap_a_little()
+  local since = NOW - (tonumber(read_life()[4]) or 0)
+  if since >= 0 and since < REAP_EVERY_MS then return end
+  call('HSET', P .. 'life', 'reaped', NOW)
+  reap(20)
+end
+
 -- First born, first served within a tenant; tenants by weighted turns of virtual time.
 local function enqueue(sid, tenant, weight, birth)
   call('ZADD', P .. 'q:' .. tenant, birth, sid)
@@ -279,14 +308,15 @@ local function hand()
     if not head[1] then break end
     local tenant = head[1]
     local sid = call('ZRANGE', P .. 'q:' .. tenant, 0, 0)[1]
-    local chosen, seen = choose(call('HGET', P .. 's:' .. sid, 'avatar'), {})
+    local s = call('HMGET', P .. 's:' .. sid, 'avatar', 'placements')
+    local chosen, seen = choose(s[1], {})
     if not chosen then break end
     leave_queue(sid, tenant)
     call('SET', P .. 'turn', head[2])
     local weight = tonumber(call('HGET', P .. 'weights', tenant)) or 1
     call('ZADD', TURNS, 'XX', 'INCR', 1 / weight, tenant)
     keep_pace()
-    take(sid, chosen, seen)
+    take(sid, chosen, seen, (tonumber(s[2]) or 0) + 1, '', {})
     handed[#handed + 1] = sid
   end
   return handed

@@ -4,15 +4,17 @@
 -- Invariants: leases alone decide what is used; what truly runs is never cut for what the store
 -- forgot: it is adopted again.
 local name = ARGV[1]
-local _, late, reg, _, avatars = worker_of(name)
+local known = call('HGET', WORKERS, name)
+local _, late, reg, _, avatars = worker_of(name, known)
 if not reg or reg > tonumber(ARGV[2]) then return {'stale', '', '[]', {}} end
 forgiving(true)
 reg = tonumber(ARGV[2]) -- a failover may have forgotten that it registered
 if avatars ~= ARGV[5] then
   for avatar in string.gmatch(ARGV[5], '[^,]+') do call('SADD', P .. 'avatars', avatar) end
 end
-late = 0.7 * late + 0.3 * ARGV[6]
-put_worker(name, ARGV[4], string.format('%.3f', late), reg, ARGV[3], ARGV[5])
+late = string.format('%.3f', 0.7 * late + 0.3 * ARGV[6])
+local told = worker_text(ARGV[4], late, reg, ARGV[3], ARGV[5])
+if told ~= known then call('HSET', WORKERS, name, told) end
 call('ZADD', HB, NOW, name)
 
 local function adoptable(sid, generation)
@@ -63,7 +65,12 @@ for _, one in ipairs(running) do
   end
 end
 
-for _, sid in ipairs(call('SMEMBERS', P .. 'on:' .. name)) do
+local function used()
+  return tonumber(call('HGET', USED, name)) or 0
+end
+
+local before = used()
+for _, sid in ipairs(before > 0 and call('SMEMBERS', P .. 'on:' .. name) or {}) do
   local _, leased = lease_of(sid)
   if names[sid] == leased then
     call('HDEL', P .. 'miss', sid)
@@ -75,7 +82,8 @@ for _, sid in ipairs(call('SMEMBERS', P .. 'on:' .. name)) do
     end
   end
 end
-refresh(name)
-reap(20)
-local desired = call('HGET', P .. 'desired', name) or 'ready'
-return {'ok', desired, cjson.encode(revoked), call('ZCARD', TURNS) > 0 and hand() or {}}
+local drained = call('HGET', P .. 'desired', name)
+local able = ARGV[3] == 'ready' and not drained
+set_free(name, able, tonumber(ARGV[4]), before > 0 and used() or 0, tonumber(late))
+reap_a_little()
+return {'ok', drained or 'ready', cjson.encode(revoked), call('ZCARD', TURNS) > 0 and hand() or {}}

@@ -7,8 +7,9 @@
 local sid, tenant, lesson, avatar, distance = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local lesson_key, key = P .. 'lesson:' .. lesson, P .. 's:' .. sid
 local idem = ARGV[7] ~= '' and P .. 'idem:' .. ARGV[7]
-reap(20)
-local handed = call('ZCARD', TURNS) > 0 and hand() or {}
+reap_a_little()
+local line = call('ZCARD', TURNS) > 0
+local handed = line and hand() or {}
 
 local function remember(found)
   if idem then call('SET', idem, found .. '|' .. ARGV[8], 'EX', FINISHED_S) end
@@ -43,30 +44,34 @@ if most > 0 and (tonumber(call('HGET', P .. 'open', tenant)) or 0) >= most then
 end
 
 local chosen, seen
-if call('ZCARD', TURNS) == 0 then chosen, seen = choose(avatar, {}) end
+if not line or call('ZCARD', TURNS) == 0 then chosen, seen = choose(avatar, {}) end
 local waits = ARGV[9] == '1'
 if not chosen and (not waits or queue_is_full()) then return {'full', '', handed} end
 local birth = call('INCR', P .. 'births')
-call('HSET', key, 'tenant', tenant, 'lesson', lesson, 'avatar', avatar, 'distance', distance,
-  'status', 'queued', 'created_ms', NOW, 'expires_ms', NOW + tonumber(ARGV[6]), 'given', ARGV[12])
-if waits then call('HSET', key, 'waits', ARGV[10]) end
-if ARGV[13] ~= '' then call('HSET', key, 'own_room_token', ARGV[13]) end
+local fields = {'tenant', tenant, 'lesson', lesson, 'avatar', avatar, 'distance', distance,
+  'created_ms', NOW, 'expires_ms', NOW + tonumber(ARGV[6]), 'given', ARGV[12]}
+local function add(field, value)
+  fields[#fields + 1], fields[#fields + 2] = field, value
+end
+if waits then add('waits', ARGV[10]) end
+if ARGV[13] ~= '' then add('own_room_token', ARGV[13]) end
 call('SET', lesson_key, sid)
 call('ZADD', P .. 'sessions', birth, sid)
 local own = P .. 'tenant:' .. tenant
 call('ZADD', own, birth, sid)
-call('EXPIRE', own, 2 * FINISHED_S)
-if birth % 16 == 0 then
+local first = call('HINCRBY', P .. 'open', tenant, 1) == 1
+if first or birth % 16 == 0 then
+  call('EXPIRE', own, 2 * FINISHED_S)
   call('ZREMRANGEBYRANK', P .. 'changes', 0, -10001)
   -- what the tick has forgotten
   call('ZREMRANGEBYSCORE', own, '-inf', '(' .. (call('GET', P .. 'oldest') or 0))
 end
-call('HINCRBY', P .. 'open', tenant, 1)
 changed(lesson, sid, NOW, 0)
 remember(sid)
 if chosen then
-  take(sid, chosen, seen)
+  take(sid, chosen, seen, 1, '', fields)
 else
+  call('HSET', key, 'status', 'queued', unpack(fields))
   enqueue(sid, tenant, ARGV[10], birth)
   record(sid)
 end

@@ -29,7 +29,7 @@ if tonumber(s[3] or 0) < most then
   outcome = chosen and 'placed' or 'full'
 end
 if chosen then
-  take(sid, chosen, seen, table.concat(left_out, ' '))
+  take(sid, chosen, seen, tonumber(s[3] or 0) + 1, table.concat(left_out, ' '), {})
 elseif outcome == 'full' and s[8] and not queue_is_full() and not choose(s[2], {}) then
   outcome = 'queued'
   call('HSET', key, 'status', 'queued')

@@ -1,4 +1,4 @@
--- Where a lesson is open, and how this cell and its peers stand. ARGV: lesson digest, peers...
+-- Where a lesson is open, and how this cell and its peers stand. ARGV: lesson digest, how many peers, peers...
 -- Answers {own open session or '', best score of an alive worker or '', 1 if unwell, now ms,
 -- "heard ms|JSON" or '' of each peer, "session|born ms" or '' of each peer}.
 -- Invariant: changes nothing.
@@ -14,8 +14,8 @@ for page = 0, 3 do
   if best ~= '' or #heads < 16 then break end
 end
 local standings, owners = {}, {}
-for i = 2, #ARGV do
-  standings[i - 1] = call('HGET', P .. 'peers', ARGV[i]) or ''
-  owners[i - 1] = call('HGET', P .. 'peer:' .. ARGV[i], ARGV[1]) or ''
+for i = 1, tonumber(ARGV[2]) do
+  standings[i] = call('HGET', P .. 'peers', ARGV[i + 2]) or ''
+  owners[i] = call('HGET', P .. 'peer:' .. ARGV[i + 2], ARGV[1]) or ''
 end
 return {own, best, call('EXISTS', P .. 'unwell'), string.format('%d', NOW), standings, owners}

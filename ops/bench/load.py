@@ -26,8 +26,9 @@ from ops.figures import Figure, at_least, exactly, median, p95, write
 REGIONS = ("us-east-1", "us-west-2", "eu-central-1")
 _PROCESSES = 2
 _LOOK_EVERY_S = 0.5
-_SETTLE_S = 90.0
-_TALK_AGAIN_S = 60.0
+_LONGER_S = 20.0
+"""A worker waits for a learner longer than any lesson lasts."""
+_SETTLE_S = 120.0
 
 Say = Callable[[str], None]
 
@@ -63,8 +64,6 @@ class Watched:
     live: list[int] = field(default_factory=list)
     oversold: int = 0
     looks: int = 0
-    twice: int = 0
-    """Lessons open in two cells at the end, though these had talked again for a minute."""
     left: int = 0
     """Leases when everyone had left."""
 
@@ -83,7 +82,10 @@ def load(out: Path, quick: bool, say: Say) -> dict[str, Figure]:
             REGIONS,
             workers=size.workers,
             worker_module="ops.cell.light_worker",
-            worker_env={"RAPIDO_SLOTS": str(size.slots)},
+            worker_env={
+                "RAPIDO_SLOTS": str(size.slots),
+                "RAPIDO_LIGHT_LESSON_S": str(size.lesson_s[1] + _LONGER_S),
+            },
             cuttable=True,
             state_dir=Path(name),
             on_event=events.append,

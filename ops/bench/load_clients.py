@@ -52,8 +52,7 @@ class Told:
     untold: list[str] = field(default_factory=list)
     """Lessons of which nobody could say what became of them, and what was heard last."""
     answers_s: list[float] = field(default_factory=list)
-    start_s: list[float] = field(default_factory=list)
-    """From the answer that gave a slot at once to the first look that found it live."""
+    """Of sessions that were asked for once all had come."""
     refused: Counter[str] = field(default_factory=Counter)
     """Answers after which the same was asked again."""
 
@@ -65,7 +64,6 @@ class Told:
         self.waiting += other.waiting
         self.untold += other.untold
         self.answers_s += other.answers_s
-        self.start_s += other.start_s
         self.refused += other.refused
 
 
@@ -106,6 +104,7 @@ class _Client:
         }
         self._http = http
         self._told = told
+        self._all_came = time.monotonic() + 2 * plan.ramp_s
 
     async def live(self) -> None:
         """One lesson after the other."""
@@ -120,13 +119,10 @@ class _Client:
     async def _lesson(self, lesson: str) -> None:
         session_id = ""
         try:
-            asked = time.monotonic()
             session_id, placed = await self._ask(lesson)
             found = await self._until_live(session_id, placed)
             if found["status"] == "live":
                 self._told.served += 1
-                if placed:
-                    self._told.start_s.append(time.monotonic() - asked)
                 found = await self._learn(session_id)
             if found["status"] == "live":
                 await self._leave(session_id)
@@ -215,7 +211,7 @@ class _Client:
             except httpx.TransportError as error:
                 heard = type(error).__name__
             else:
-                if method == "POST" and answer.is_success:
+                if method == "POST" and answer.is_success and began > self._all_came:
                     self._told.answers_s.append(time.monotonic() - began)
                 yield answer
                 heard = _heard(answer)

@@ -7,9 +7,9 @@ API and the bookkeeping of sessions are the real worker's; a stream is a timer.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import sys
-import time
 from collections.abc import Callable
 from typing import Literal
 
@@ -29,11 +29,13 @@ AVATARS = ("demo",)
 FIRST_FRAME_S = 0.4
 """About what a room takes to join and to show something (docs/benches.md)."""
 _SLOTS = 10
+_LESSON_S = float(os.environ.get("RAPIDO_LIGHT_LESSON_S", "3600"))
+"""After that a stream takes its learner to be gone; to some none ever came: its answer was lost."""
 _CALL_TIMEOUT_S = 3.0
 
 
 class TimedStream:
-    """Live after FIRST_FRAME_S, with one learner, until it is stopped or its lease runs out."""
+    """Live after FIRST_FRAME_S, with one learner, until it is stopped or its lesson is over."""
 
     def __init__(self, ask: StartStream, on_first_frame: Callable[[], None]) -> None:
         self.ask = ask
@@ -60,10 +62,9 @@ class TimedStream:
         if not self._stop.done():
             self.state, self.frames = "live", 1
             self._on_first_frame()
-        left_s = self.ask.expires_at.timestamp() - time.time()
-        await asyncio.wait({self._stop}, timeout=max(0.0, left_s))
+        await asyncio.wait({self._stop}, timeout=_LESSON_S)
         self.state = "ending"
-        return self._stop.result() if self._stop.done() else "The lease ran out."
+        return self._stop.result() if self._stop.done() else "Nobody was in the room."
 
 
 class LightWorker:

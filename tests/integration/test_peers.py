@@ -186,6 +186,23 @@ def test_a_full_cell_hands_the_request_over_and_the_session_is_the_peers(world: 
     assert [one["session_id"] for one in worker.started] == [made["session_id"]]
 
 
+def test_what_is_handed_over_keeps_to_the_tenants_quota(world: World) -> None:
+    key = "rk_" + secrets.token_urlsafe(32)
+    facts = {"tenant": "small", "role": "client", "most_sessions": 1}
+    world.east.store.put_key(access.digest(key), facts)
+    world.west.worker(4)
+    world.know(world.east, world.west, free=4)
+
+    def create() -> httpx.Response:
+        headers = {"Authorization": f"Bearer {key}"}
+        body = {"lesson_id": lesson(), "wait": False}
+        return world.east.http.post("/api/v1/sessions", json=body, headers=headers)
+
+    assert create().json()["region"] == WEST
+    assert create().status_code in (429, 503)
+    assert world.west.raw.hget(world.west.key("open"), "small") == "1"
+
+
 def test_the_same_lesson_again_is_the_same_session_though_we_have_room_now(world: World) -> None:
     world.west.worker(2)
     world.know(world.east, world.west, free=2)
@@ -484,20 +501,3 @@ def test_a_cell_whose_store_is_gone_hands_its_requests_over(world: World) -> Non
     answer = world.east.create(lesson())
 
     assert (answer.status_code, answer.json()["region"]) == (201, WEST)
-
-
-def test_what_is_handed_over_keeps_to_the_tenants_quota(world: World) -> None:
-    key = "rk_" + secrets.token_urlsafe(32)
-    facts = {"tenant": "small", "role": "client", "most_sessions": 1}
-    world.east.store.put_key(access.digest(key), facts)
-    world.west.worker(4)
-    world.know(world.east, world.west, free=4)
-
-    def create() -> httpx.Response:
-        headers = {"Authorization": f"Bearer {key}"}
-        body = {"lesson_id": lesson(), "wait": False}
-        return world.east.http.post("/api/v1/sessions", json=body, headers=headers)
-
-    assert create().json()["region"] == WEST
-    assert create().status_code in (429, 503)
-    assert world.west.raw.hget(world.west.key("open"), "small") == "1"

@@ -138,8 +138,11 @@ def list_sessions(call: Call) -> Answer:
     blueprint, "GET", "/api/v1/sessions/{session_id}", auth="client", answers={200: SessionView}
 )
 def show_session(call: Call, session_id: str) -> Answer:
-    """One session, and why it failed if it did."""
-    return Answer(200, _view(sessions.own(call.cell, call.client, session_id)))
+    """One session, and why it failed if it did. Asking keeps a queued one's place."""
+    session = sessions.own(call.cell, call.client, session_id)
+    if session.status == Status.QUEUED:
+        sessions.queued(call.cell, session)
+    return Answer(200, _view(session))
 
 
 @endpoint(blueprint, "DELETE", "/api/v1/sessions/{session_id}", auth="client", answers={204: None})

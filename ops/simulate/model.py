@@ -71,7 +71,7 @@ class ModelStore(Beats):
             if known is not None and known[2] > self.now_ms():
                 if known[1] != ask.fingerprint:
                     return "conflict", known[0]
-                if known[0] in state.sessions:
+                if known[0] in state.sessions and not self._on_dead_worker(known[0]):
                     return "existing", known[0]
         current = state.lessons.get((ask.tenant, ask.lesson_id))
         if current is not None and self._is_open(current):

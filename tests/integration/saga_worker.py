@@ -15,6 +15,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from control.contracts.problem import TYPE_PREFIX
 from ops.cell.workers import WorkerIdentity
 
 Behaviour = Literal["plays", "refuses", "silent", "fails"]
@@ -39,6 +40,10 @@ class SagaWorker:
         self.region = region
         self.started: list[dict[str, Any]] = []
         self.stopped: list[str] = []
+        self.refused: list[str] = []
+        self.asked_in_vain = threading.Event()
+        self.deaf = False
+        """Whether it goes on with streams that it is told to stop."""
         self.registration = 0
         self.key = b""
 
@@ -49,13 +54,29 @@ class SagaWorker:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 worker.check(self.headers["Authorization"], body["session_id"])
+                if len(worker.running()) >= worker.slots:
+                    self._refuse("no-slot")
+                    return
+                if worker.behaviour == "refuses":
+                    self._refuse("other")
+                    return
                 worker.started.append(body)
-                self.send_response(409 if worker.behaviour == "refuses" else 202)
+                self.send_response(202)
                 self.end_headers()
                 threading.Thread(target=worker.perform, args=(body,), daemon=True).start()
 
+            def _refuse(self, slug: str) -> None:
+                worker.refused.append(slug)
+                worker.asked_in_vain.set()
+                text = json.dumps({"type": TYPE_PREFIX + slug}).encode()
+                self.send_response(409)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
             def do_DELETE(self) -> None:
-                worker.stopped.append(self.path.rpartition("/")[2])
+                if not worker.deaf:
+                    worker.stopped.append(self.path.rpartition("/")[2])
                 self.send_response(204)
                 self.end_headers()
 

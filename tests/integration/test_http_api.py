@@ -326,6 +326,25 @@ def test_who_waits_gets_a_ticket_and_then_the_slot(cell: Cell, client: Client, m
     assert left.headers["location"] == f"/api/v1/sessions/{ticket['ticket']}"
 
 
+def test_a_slot_that_its_worker_has_not_freed_yet_costs_who_waits_nothing(
+    cell: Cell, client: Client, make: Make
+) -> None:
+    worker = make(slots=1)
+    first = client.create("first").json()["session_id"]
+    client.until(first, "live")
+    ticket = client.create("second").json()["ticket"]
+    worker.deaf = True
+
+    client.http.delete(f"/api/v1/sessions/{first}")
+    assert worker.asked_in_vain.wait(10)
+    client.until(ticket, "queued")
+    worker.stopped.append(first)
+    worker.beat()
+
+    client.until(ticket, "live")
+    assert worker.refused == ["no-slot"]
+
+
 def test_a_ticket_tells_its_place_and_can_be_given_back(
     cell: Cell, client: Client, make: Make
 ) -> None:

@@ -167,6 +167,22 @@ def test_a_dead_workers_lesson_is_placed_anew_at_once(desk: Desk) -> None:
     assert desk.used() == {"w2": "1"}
 
 
+def test_neither_lesson_nor_key_leads_to_a_worker_that_has_just_died(desk: Desk) -> None:
+    desk.worker("w1", 4)
+    before = desk.live("maths", idempotency_key="k")
+    desk.worker("w2", 4)
+    desk.pass_s(10, "w2", slots=4)
+    desk.now_ms += 4_950
+    desk.beat("w2", 4)  # reaps, a moment too early
+    desk.now_ms += 50
+
+    anew = desk.place("maths", idempotency_key="k")
+
+    assert anew.outcome == "placed"
+    assert desk.session(anew.session_id).worker_id == "w2"
+    assert desk.session(before.session_id).status == "failed"
+
+
 # the choice
 
 

@@ -20,7 +20,8 @@ if idem then
   if known then
     local found, fingerprint = string.match(known, '^(.+)|(.+)$')
     if fingerprint ~= ARGV[8] then return {'conflict', found, handed} end
-    if call('EXISTS', P .. 's:' .. found) == 1 then return {'existing', found, handed} end
+    local was = call('HMGET', P .. 's:' .. found, 'status', 'worker_id')
+    if was[1] and not (was[1] == 'live' and dead(was[2])) then return {'existing', found, handed} end
   end
 end
 

@@ -124,11 +124,11 @@ def sale(crowd: Crowd, cell: HttpCell, workers: int, slots: int) -> Sale:
 
 def _held(stage: Stage) -> Counter[str]:
     """Leases by worker. None of them runs out while the sale goes on."""
-    leases: Any = stage.raw.hgetall(stage.key("lease"))
-    if leases:
+    leased: Any = stage.raw.zrange(stage.key("exp"), 0, -1)
+    if leased:
         until_ms = time.time() * 1000 + _AN_HOUR_MS
-        stage.raw.zadd(stage.key("exp"), dict.fromkeys(leases, until_ms), xx=True)
-    return Counter(lease.rpartition("|")[0] for lease in leases.values())
+        stage.raw.zadd(stage.key("exp"), dict.fromkeys(leased, until_ms), xx=True)
+    return stage.held()
 
 
 def _over(by_worker: Counter[str], slots: int) -> int:

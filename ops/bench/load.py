@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ import valkey
 from ops.bench import load_clients
 from ops.bench.crowd import Crowd, crowd
 from ops.bench.load_clients import Plan, Told
-from ops.bench.stage import BenchError
+from ops.bench.stage import BenchError, held
 from ops.cell.cells import Cells
 from ops.figures import Figure, at_least, exactly, median, p95, write
 
@@ -161,12 +160,13 @@ class _Watch:
         """Once."""
         live = 0
         for name, store in self._stores.items():
-            leases, starts = self._read(name, store)
-            held = Counter(lease.rpartition("|")[0] for lease in leases.values())
-            over = sum(max(0, count - self._size.slots) for count in held.values())
+            known: list[Any] = store.hkeys(f"{{{name}}}:w")
+            leases = held(store, name, known)
+            over = sum(max(0, count - self._size.slots) for count in leases.values())
             self.seen.oversold = max(self.seen.oversold, over)
-            held -= Counter({worker: held[worker] for worker in self.dead})
-            live += held.total() - sum(int(n) for w, n in starts.items() if w not in self.dead)
+            starting: dict[str, str] = store.hgetall(f"{{{name}}}:st")
+            alive = [one for one in known if one not in self.dead]
+            live += sum(leases[one] - int(starting.get(one, 0)) for one in alive)
         self.seen.live.append(live)
         time.sleep(_LOOK_EVERY_S)
 
@@ -178,21 +178,13 @@ class _Watch:
     def until_empty(self) -> None:
         """Until no lease is left, or it took too long."""
         deadline = time.monotonic() + _SETTLE_S
-        while (left := sum(self._held())) and time.monotonic() < deadline:
+        while (left := sum(self._leases())) and time.monotonic() < deadline:
             time.sleep(_LOOK_EVERY_S)
         self.seen.left = left
 
-    def _held(self) -> list[int]:
-        found: list[Any] = [s.hlen(f"{{{name}}}:lease") for name, s in self._stores.items()]
+    def _leases(self) -> list[int]:
+        found: list[Any] = [s.zcard(f"{{{name}}}:exp") for name, s in self._stores.items()]
         return found
-
-    @staticmethod
-    def _read(name: str, store: valkey.Valkey) -> tuple[dict[str, str], dict[str, str]]:
-        both = store.pipeline(transaction=True)
-        both.hgetall(f"{{{name}}}:lease")
-        both.hgetall(f"{{{name}}}:st")
-        leases, starts = both.execute()
-        return leases, starts
 
 
 def _figures(told: Told, watched: Watched, size: Size) -> dict[str, Figure]:

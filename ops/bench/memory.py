@@ -69,17 +69,17 @@ def lease(stage: Stage, crowd: Crowd, leases: int) -> Leased:
     the lists of all sessions and of the tenant's.
     """
     _empty_outbox(stage)
-    held: Any = stage.raw.hlen(stage.key("lease"))
+    held: Any = stage.raw.zcard(stage.key("exp"))
     before = memory_bytes(stage.raw)
     indices = sum(_size(stage, name) for name in _INDICES)
     crowd.together(_fill, stage.url, stage.cell, leases // crowd.size)
     _empty_outbox(stage)
-    now: Any = stage.raw.hlen(stage.key("lease"))
+    now: Any = stage.raw.zcard(stage.key("exp"))
     count = int(now) - int(held)
     if count != leases // crowd.size * crowd.size:
         raise BenchError(f"{count} leases are held instead of {leases}")
     grown = (memory_bytes(stage.raw) - before) / count
-    sample: Any = stage.raw.hrandfield(stage.key("lease"), _SAMPLE)
+    sample: Any = stage.raw.zrandmember(stage.key("exp"), _SAMPLE)
     record = fmean(_size(stage, f"s:{session_id}") for session_id in sample)
     listed = (sum(_size(stage, name) for name in _INDICES) - indices) / count
     listed += _lesson_bytes(stage)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import valkey
@@ -120,11 +122,26 @@ class Stage:
 
     def leases(self, session_ids: list[str]) -> list[tuple[str, int]]:
         """(worker, generation) of each; raises BenchError for one that holds none."""
-        found: Any = self.raw.hmget(self.key("lease"), session_ids)
-        if None in found:
-            raise BenchError(f"{session_ids[found.index(None)]} holds no lease")
-        pairs = (lease.rpartition("|") for lease in found)
-        return [(worker, int(generation)) for worker, _, generation in pairs]
+        pipe = self.raw.pipeline(transaction=False)
+        for session_id in session_ids:
+            pipe.zscore(self.key("exp"), session_id)
+            pipe.hmget(self.key(f"s:{session_id}"), "worker_id", "generation")
+        found = pipe.execute()
+        if None in found[::2]:
+            raise BenchError(f"{session_ids[found[::2].index(None)]} holds no lease")
+        return [(worker, int(generation)) for worker, generation in found[1::2]]
+
+    def held(self) -> Counter[str]:
+        """Leases by worker, at one instant."""
+        return held(self.raw, self.cell, list(self.registrations))
+
+
+def held(raw: valkey.Valkey, cell: str, workers: Sequence[str]) -> Counter[str]:
+    """Leases that each of the workers holds in a cell's store, at one instant."""
+    pipe = raw.pipeline(transaction=True)
+    for name in workers:
+        pipe.scard(f"{{{cell}}}:on:{name}")
+    return Counter(dict(zip(workers, pipe.execute(), strict=True)))
 
 
 def placing(cell: str, lesson: str, distance: float = 1.0) -> Placing:

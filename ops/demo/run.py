@@ -300,7 +300,7 @@ def _left(cell: Cell) -> Left:
                 counts[one["status"]] = counts.get(one["status"], 0) + 1
     return Left(
         used=sum(int(v) for v in store.hvals(prefix + "used")),
-        leases=store.hlen(prefix + "lease") + store.zcard(prefix + "exp"),
+        leases=store.zcard(prefix + "exp"),
         unrecorded=len([one for one in sessions if one not in ended]),
         executions=counts,
     )

@@ -76,7 +76,7 @@ def make(cell: Cell) -> Iterator[Make]:
 
     yield start
     store = valkey.Valkey.from_url(cell.store_url, decode_responses=True)
-    for session_id in store.hkeys(f"{{{cell.name}}}:lease"):
+    for session_id in store.zrange(f"{{{cell.name}}}:exp", 0, -1):
         Client(cell, cell.operator_key).http.delete(f"/api/v1/sessions/{session_id}")
     for worker in entered:
         worker.__exit__()

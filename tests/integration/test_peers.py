@@ -80,7 +80,7 @@ class Side:
     def clear(self) -> None:
         if "valkey" not in self.cell.parts:
             return
-        for session_id in self.raw.hkeys(self.key("lease")):
+        for session_id in self.raw.zrange(self.key("exp"), 0, -1):
             self.http.delete(f"/api/v1/sessions/{session_id}")
         for worker in self.workers:
             worker.__exit__()

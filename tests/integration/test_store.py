@@ -62,9 +62,8 @@ class Desk:
                 self.beat(name, slots, self.running(name))
 
     def running(self, name: str) -> list[list[Any]]:
-        leases = self.raw.hgetall(self.key("lease"))
-        pairs = [(sid, *lease.rsplit("|", 1)) for sid, lease in leases.items()]
-        return [[sid, int(generation), True] for sid, on, generation in pairs if on == name]
+        leased = [self.session(sid) for sid in self.raw.zrange(self.key("exp"), 0, -1)]
+        return [[one.session_id, one.generation, True] for one in leased if one.worker_id == name]
 
     def ask(self, lesson: str, **changes: Any) -> Placing:
         given = Placing(
@@ -507,7 +506,6 @@ def test_a_live_lease_its_worker_does_not_run_is_lost_after_the_grace(desk: Desk
 def test_what_runs_is_adopted_when_a_failover_forgot_it(desk: Desk, lost: str) -> None:
     desk.worker("w1", 1)
     session = desk.live("a")
-    desk.raw.hdel(desk.key("lease"), session.session_id)
     desk.raw.delete(desk.key("used"), desk.key("on:w1"), desk.key("exp"))
     if lost == "the session as well":
         desk.raw.delete(desk.key(f"s:{session.session_id}"), desk.key("gen"))
@@ -604,7 +602,7 @@ def test_leaving_the_queue_leaves_nothing(desk: Desk) -> None:
 
     assert desk.store.finish(current, 0, "ended", "done").handed == ()
     assert desk.store.waiting(waits) is None
-    left = {"turns", "tickets", "q:school", "open", "used", "lease", "exp", "starting"}
+    left = {"turns", "tickets", "q:school", "open", "used", "exp", "starting"}
     assert not [name for name in left if desk.raw.exists(desk.key(name))]
 
 

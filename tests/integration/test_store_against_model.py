@@ -122,7 +122,11 @@ def read(raw: Any, prefix: str) -> dict[str, Any]:
     def scores(name: str) -> dict[str, float]:
         return dict(raw.zrange(prefix + name, 0, -1, withscores=True))
 
-    leases, pace = hash_of("lease"), hash_of("pace")
+    def lease(sid: str) -> str:
+        return "|".join(raw.hmget(f"{prefix}s:{sid}", "worker_id", "generation"))
+
+    leases = {sid: lease(sid) for sid in raw.zrange(prefix + "exp", 0, -1)}
+    pace = hash_of("pace")
     workers = sorted({one.rpartition("|")[0] for one in leases.values()})
     turns = scores("turns")
     return {

@@ -2,7 +2,7 @@
 -- docs/store.md names the keys and says what each step does; all begin with KEYS[1], "{cell}:", so
 -- that they share one hash slot.
 local P, call = KEYS[1], redis.call
-local FREE, USED, LEASE, EXP, HB = P .. 'free', P .. 'used', P .. 'lease', P .. 'exp', P .. 'hb'
+local FREE, USED, EXP, HB = P .. 'free', P .. 'used', P .. 'exp', P .. 'hb'
 local WORKERS, STARTS, STARTING, TURNS = P .. 'w', P .. 'st', P .. 'starting', P .. 'turns'
 local DEAD_MS, QUIET_MS, UNCONFIRMED_MS, LIVE_MS, TICKET_MS = 15000, 6000, 15000, 3600000, 30000
 local FINISHED_S, START_CAP, HEADS, PAGES, MOST_QUEUED = 86400, 4, 8, 4, 10000
@@ -89,11 +89,12 @@ local function dead(name)
   return not heard or (NOW - heard >= DEAD_MS and not patient())
 end
 
+-- Worker and generation; nothing of a session without a lease. A lease is there as long as its
+-- deadline is, whatever the session's record says.
 local function lease_of(sid)
-  local lease = call('HGET', LEASE, sid)
-  if not lease then return nil, nil end
-  local name, generation = string.match(lease, '^(.+)|(%d+)$')
-  return name, tonumber(generation)
+  if not call('ZSCORE', EXP, sid) then return nil, nil end
+  local s = call('HMGET', P .. 's:' .. sid, 'worker_id', 'generation')
+  return s[1], tonumber(s[2])
 end
 
 local function record(sid)
@@ -162,7 +163,6 @@ end
 local function take(sid, chosen, seen, placements, left_out, more)
   local name, generation = chosen[1], after_now('gen')
   local slots, late, reg = string.match(chosen[3], '^(%d+)|([^|]+)|(%d+)')
-  call('HSET', LEASE, sid, name .. '|' .. generation)
   call('SADD', P .. 'on:' .. name, sid)
   call('ZADD', EXP, NOW + UNCONFIRMED_MS, sid)
   local used = call('HINCRBY', USED, name, 1)
@@ -185,12 +185,11 @@ end
 
 -- The only way a slot is given back; a second call finds no lease and does nothing.
 local function drop(sid)
-  local name = lease_of(sid)
-  if not name then return end
-  call('HDEL', LEASE, sid)
-  call('ZREM', EXP, sid)
+  if call('ZREM', EXP, sid) == 0 then return end
+  local key = P .. 's:' .. sid
+  local name = call('HGET', key, 'worker_id')
   call('SREM', P .. 'on:' .. name, sid)
-  if call('HDEL', P .. 's:' .. sid, 'confirmed') == 1 then
+  if call('HDEL', key, 'confirmed') == 1 then
     call('HDEL', P .. 'miss', sid)
     call('HDEL', P .. 'in', sid)
   else

@@ -36,7 +36,6 @@ local function adopt(sid, generation)
   leave_queue(sid, call('HGET', key, 'tenant'))
   call('HSET', key, 'worker_id', name, 'generation', generation, 'status', 'starting',
     'worker_url', url, 'worker_registration', reg)
-  call('HSET', LEASE, sid, name .. '|' .. generation)
   call('SADD', P .. 'on:' .. name, sid)
   call('HINCRBY', USED, name, 1)
   call('HINCRBY', STARTS, name, 1)
@@ -71,8 +70,7 @@ end
 
 local before = used()
 for _, sid in ipairs(before > 0 and call('SMEMBERS', P .. 'on:' .. name) or {}) do
-  local _, leased = lease_of(sid)
-  if names[sid] == leased then
+  if names[sid] == tonumber(call('HGET', P .. 's:' .. sid, 'generation')) then
     call('HDEL', P .. 'miss', sid)
   elseif call('HEXISTS', P .. 's:' .. sid, 'confirmed') == 1 then
     call('HSETNX', P .. 'miss', sid, NOW)

@@ -10,7 +10,8 @@ local REAP_EVERY_MS, HEARD_EVERY_MS = 100, 1000
 local MARGIN = 0.05
 local OPEN = {queued = true, starting = true, live = true, moving = true}
 
--- slots, lateness (as text), registration, state, avatars; nothing of an unknown worker
+-- slots, lateness (as text), registration, state, avatars; nothing of an unknown worker. `raw` spares
+-- a look where it is known.
 local function worker_of(name, raw)
   raw = raw or call('HGET', WORKERS, name)
   if not raw then return nil end
@@ -52,7 +53,7 @@ local function refresh(name, used)
   set_free(name, able, slots, used, tonumber(late))
 end
 
-local life
+local life -- as read in this call
 local function read_life()
   life = life or call('HMGET', P .. 'life', 'heard', 'grace', 'excused', 'reaped')
   return life
@@ -115,9 +116,9 @@ local function changed(lesson, sid, born, over)
   call('ZADD', P .. 'changes', seq, lesson .. '|' .. sid .. '|' .. born .. '|' .. over)
 end
 
--- The best worker for the avatar, {name, score, how it stands}, and what was looked at: `name:slots|late|…:used:starts:holds`, one
--- of each head, with spaces between. The distance is the same for every worker of a cell, so it does
--- not decide between them.
+-- The best worker for the avatar, {name, score, how it stands}, and what was looked at:
+-- `name:slots|late|…:used:starts:holds`, one of each head, with spaces between. The distance is the
+-- same for every worker of a cell, so it does not decide between them.
 local function choose(avatar, excluded)
   local mine = ',' .. avatar .. ','
   for page = 0, PAGES - 1 do

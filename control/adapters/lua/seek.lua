@@ -1,4 +1,5 @@
--- Where a lesson is open, and how this cell and its peers stand. ARGV: lesson digest, how many peers, peers...
+-- Where a lesson is open, and how this cell and its peers stand.
+-- ARGV: lesson digest, how many peers, peers...
 -- Answers {own open session or '', best score of an alive worker or '', 1 if unwell, now ms,
 -- "heard ms|JSON" or '' of each peer, "session|born ms" or '' of each peer}.
 -- Invariant: changes nothing.

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from livekit import rtc
 
 RATE_HZ = 48_000
+_JOIN_S, _LEAVE_S = 15.0, 3.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Learner:
     async def join(self, url: str, token: str) -> None:
         """Connects; tracks are watched from their subscription on."""
         self.room.on("track_subscribed", self._watch)
-        await self.room.connect(url, token)
+        await asyncio.wait_for(self.room.connect(url, token), _JOIN_S)
 
     def _watch(
         self,
@@ -105,10 +106,14 @@ class Learner:
         return self.heard[-1]
 
     async def leave(self) -> None:
-        """Ends the watching first, then disconnects."""
+        """Ends the watching first, then disconnects.
+
+        The SDK's client hangs in it now and then: it is left behind then, and its room is closed
+        with the lesson.
+        """
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        await self.room.disconnect()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_LEAVE_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.room.disconnect(), _LEAVE_S)

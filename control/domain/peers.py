@@ -14,9 +14,10 @@ MARGIN = 0.02
 """A peer must be this much better before a request leaves a cell that could serve it.
 
 A hand-over costs the request one round trip and one more part that can fail, once; the score lasts
-for the whole lesson. `rapido bench placement` measures the choice against the exact best where one
-cell has more learners than slots (regret_peers): 0.1 costs 0.025 on average, 0.05 costs 0.010, this
-0.002, and no margin 0.001; the share of requests that is handed over is 9, 12, 14 and 16 %.
+for the whole lesson. With other values here, `rapido bench placement` measures the choice against
+the exact best where one cell has more learners than slots (regret_peers): 0.1 costs 0.025 on
+average, 0.05 costs 0.010, this 0.002, and no margin 0.001; the share of requests that is handed
+over is 9, 12, 14 and 16 %.
 """
 
 

@@ -43,8 +43,6 @@ class Told:
 
     served: int = 0
     """Lessons that were live."""
-    ended: int = 0
-    """Of those: left by their learner."""
     reasons: Counter[str] = field(default_factory=Counter)
     """Lessons that failed or ended otherwise, by the reason told."""
     waiting: int = 0
@@ -59,7 +57,6 @@ class Told:
     def add(self, other: Told) -> None:
         """Sums."""
         self.served += other.served
-        self.ended += other.ended
         self.reasons += other.reasons
         self.waiting += other.waiting
         self.untold += other.untold
@@ -126,7 +123,6 @@ class _Client:
                 found = await self._learn(session_id)
             if found["status"] == "live":
                 await self._leave(session_id)
-                self._told.ended += 1
             else:
                 self._tell_end(lesson, found)
         except _Untold as heard:

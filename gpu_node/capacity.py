@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpu_node.avatars.package import Avatar
-from gpu_node.compositor import Compositor
-from gpu_node.engine import Engine, MouthJob
+from gpu_node.engine import Engine, FrameJob
 from gpu_node.features import COLUMNS, FEATURES, FPS, LOOKAHEAD_FRAMES, N_MELS
 
 _BATCHES = (1, 4, 8)
@@ -35,7 +34,6 @@ class Capacity:
 def measure(
     engine: Engine,
     avatar: Avatar,
-    compositor: Compositor,
     cores: int,
     cpu_share: float,
     seconds: float = 1.0,
@@ -43,7 +41,7 @@ def measure(
     """Renders frames as sessions do, every one of them speaking, for about ``seconds``."""
     best: tuple[float, float, int] | None = None
     for batch in _BATCHES:
-        wall_s, core_s = _frame_cost(engine, avatar, compositor, batch, seconds / len(_BATCHES))
+        wall_s, core_s = _frame_cost(engine, avatar, batch, seconds / len(_BATCHES))
         if best is None or wall_s < best[0]:
             best = (wall_s, core_s, batch)
     assert best is not None
@@ -72,19 +70,15 @@ def tell(measured: Capacity, slots: int, logger: logging.Logger) -> None:
     )
 
 
-def _frame_cost(
-    engine: Engine, avatar: Avatar, compositor: Compositor, batch: int, seconds: float
-) -> tuple[float, float]:
+def _frame_cost(engine: Engine, avatar: Avatar, batch: int, seconds: float) -> tuple[float, float]:
     window = np.zeros((N_MELS, COLUMNS), np.float32)
     audio = np.zeros((2 * LOOKAHEAD_FRAMES, FEATURES), np.float32)
     frames = len(avatar.frames)
-    engine.render([MouthJob(avatar, at % frames, audio) for at in range(batch)])  # warm
+    engine.render([FrameJob(avatar, at % frames, audio) for at in range(batch)])  # warm
     count, began, core_began = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - began < seconds or count == 0:
-        for _ in range(batch):
-            engine.encode(avatar, window)
-        jobs = [MouthJob(avatar, (count + at) % frames, audio) for at in range(batch)]
-        for job, mouth in zip(jobs, engine.render(jobs), strict=True):
-            compositor.compose(job.frame, mouth)
+        engine.encode(avatar, [window] * batch)
+        jobs = [FrameJob(avatar, (count + at) % frames, audio) for at in range(batch)]
+        engine.render(jobs)
         count += batch
     return (time.perf_counter() - began) / count, (time.process_time() - core_began) / count

@@ -22,7 +22,8 @@ def ping_pong(index: int, frames: int) -> int:
 
 
 class Compositor:
-    """Backgrounds are converted once; of a speaking frame only the crop is."""
+    """Backgrounds are converted once; of a speaking frame only the crop is. May be shared between
+    threads."""
 
     def __init__(self, avatar: Avatar) -> None:
         self._avatar = avatar
@@ -40,7 +41,10 @@ class Compositor:
         background = self._backgrounds[frame]
         if mouth is None:
             return background
-        x, y, w, h = (int(value) for value in self._avatar.boxes[frame])
+        x, y, w, h = self._avatar.box(frame)
+        if border := self._avatar.border:
+            # whatever is here: the seam shows nothing of it
+            mouth = np.pad(mouth, ((border, border), (border, border), (0, 0)), "edge")
         if mouth.shape[:2] != (h, w):
             mouth = np.asarray(cv2.resize(mouth, (w, h), interpolation=cv2.INTER_CUBIC), np.uint8)
         seam = self._seam(w, h)
@@ -61,8 +65,11 @@ class Compositor:
     def _seam(self, w: int, h: int) -> npt.NDArray[np.uint16]:
         """How much of the mouth shows, 0..256: all inside the mask, nothing at its edge."""
         if (w, h) not in self._seams:
-            x0, y0, x1, y1 = mask_rectangle(w)
-            y0, y1 = round(y0 * h / w), round(y1 * h / w)
+            crop, border = self._avatar.crop, self._avatar.border
+            side = crop + 2 * border
+            x0, y0, x1, y1 = (border + edge for edge in mask_rectangle(crop))
+            x0, x1 = round(x0 * w / side), round(x1 * w / side)
+            y0, y1 = round(y0 * h / side), round(y1 * h / side)
             xs, ys = np.arange(w), np.arange(h)
             across = np.minimum(xs - x0, x1 - 1 - xs).clip(0, _SEAM_PX)
             down = np.minimum(ys - y0, y1 - 1 - ys).clip(0, _SEAM_PX)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -15,11 +16,13 @@ import numpy.typing as npt
 
 from gpu_node.avatars.package import Avatar
 from gpu_node.compositor import Compositor
-from gpu_node.engine import Engine, MouthJob
+from gpu_node.engine import Engine, FrameJob
 from gpu_node.metrics import Metrics
 from gpu_node.segment import Segment
 
 Picture = npt.NDArray[np.uint8]
+Features = list[npt.NDArray[np.float32]]
+S = TypeVar("S")
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
@@ -29,7 +32,6 @@ class Work:
     """One picture: the mouth of ``segment`` at ``frame``, over ``background`` of the avatar."""
 
     avatar: Avatar
-    compositor: Compositor
     background: int
     segment: Segment
     frame: int
@@ -46,9 +48,9 @@ class Inference:
         self._waiting: list[tuple[Work, asyncio.Future[Picture]]] = []
         self._busy: asyncio.Task[None] | None = None
 
-    async def prepare(self, avatar: Avatar) -> None:
+    async def prepare(self, avatar: Avatar, compositor: Compositor) -> None:
         """Loads the avatar into the engine."""
-        await self.call(lambda: self.engine.prepare(avatar))
+        await self.call(lambda: self.engine.prepare(avatar, compositor))
 
     async def call(self, function: Callable[[], T]) -> T:
         """Runs ``function`` in the engine's thread."""
@@ -80,37 +82,52 @@ class Inference:
                     future.set_result(outcome)
 
     def _render(self, works: list[Work]) -> list[Picture | Exception]:
-        outcomes: list[Picture | Exception | None] = [None] * len(works)
-        jobs: list[tuple[int, MouthJob]] = []
-        for at, work in enumerate(works):
-            try:
-                work.segment.features.extend(
-                    self.engine.encode(work.avatar, w) for w in work.windows
-                )
-                audio = work.segment.audio_window(work.frame)
-                jobs.append((at, MouthJob(work.avatar, work.background, audio)))
-            except Exception as error:  # noqa: BLE001 - belongs to this session alone
-                outcomes[at] = error
-        for at, mouth in self._mouths(jobs):
-            if isinstance(mouth, Exception):
-                outcomes[at] = mouth
-            else:
-                outcomes[at] = works[at].compositor.compose(works[at].background, mouth)
-        return [one if one is not None else RuntimeError("no picture") for one in outcomes]
+        outcomes: list[Picture | Exception] = [RuntimeError("no picture")] * len(works)
+        jobs: list[tuple[int, FrameJob]] = []
+        for at, heard in self._heard(list(enumerate(works))):
+            if isinstance(heard, Exception):
+                outcomes[at] = heard
+                continue
+            work = works[at]
+            work.segment.features.extend(heard)
+            audio = work.segment.audio_window(work.frame)
+            jobs.append((at, FrameJob(work.avatar, work.background, audio)))
+        for at, picture in _each(jobs, self.engine.render):
+            outcomes[at] = picture
+        return outcomes
 
-    def _mouths(self, jobs: list[tuple[int, MouthJob]]) -> list[tuple[int, Picture | Exception]]:
-        if not jobs:
-            return []
-        try:
-            mouths = self.engine.render([job for _, job in jobs])
-            return [(at, mouth) for (at, _), mouth in zip(jobs, mouths, strict=True)]
-        except Exception as error:  # noqa: BLE001 - handed to the sessions it belongs to
-            if len(jobs) == 1:
-                return [(jobs[0][0], error)]
-            # one bad job must not cost the others their frame
-            _log.warning("a batch failed; its jobs are tried one by one", exc_info=True)
-            return [outcome for job in jobs for outcome in self._mouths([job])]
+    def _heard(self, works: list[tuple[int, Work]]) -> Iterator[tuple[int, Features | Exception]]:
+        """The fresh features of every work, one batch an avatar."""
+        for avatar in dict.fromkeys(work.avatar for _, work in works):
+            mine = [(at, work) for at, work in works if work.avatar is avatar]
+            yield from _each(mine, partial(self._features, avatar))
+
+    def _features(self, avatar: Avatar, works: Sequence[Work]) -> list[Features]:
+        windows = [window for work in works for window in work.windows]
+        made = iter(self.engine.encode(avatar, windows))
+        return [[next(made) for _ in work.windows] for work in works]
 
     def close(self) -> None:
         """Waits for the running batch; nothing more is rendered."""
         self._thread.shutdown(wait=True, cancel_futures=True)
+        self.engine.close()
+
+
+def _each(
+    items: list[tuple[int, S]], batch: Callable[[Sequence[S]], list[T]]
+) -> Iterator[tuple[int, T | Exception]]:
+    """What ``batch`` makes of each; where the batch fails, each is tried alone: one session's bad
+    frame must not cost the others theirs."""
+    if not items:
+        return
+    try:
+        made = batch([item for _, item in items])
+    except Exception as error:  # noqa: BLE001 - handed to the sessions it belongs to
+        if len(items) == 1:
+            yield items[0][0], error
+            return
+        _log.warning("a batch failed; its jobs are tried one by one", exc_info=True)
+        for item in items:
+            yield from _each([item], batch)
+        return
+    yield from ((at, one) for (at, _), one in zip(items, made, strict=True))

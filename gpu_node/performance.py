@@ -171,9 +171,7 @@ class Performance:
             self._late.result()  # raises what the engine raised for the frame that came too late
             self._late = None
         if self._late is None:
-            work = Work(
-                self._avatar, self._compositor, self._background(), segment, frame, self._backlog
-            )
+            work = Work(self._avatar, self._background(), segment, frame, self._backlog)
             self._backlog = []
             self._late = asyncio.create_task(self._inference.picture(work))
         patience_s = max(FRAME_S / 2, self._pacer.lead_s - _LEAST_LEAD_S)

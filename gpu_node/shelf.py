@@ -30,5 +30,6 @@ class Shelf:
 
     async def _load(self, name: str) -> tuple[Avatar, Compositor]:
         avatar = await asyncio.to_thread(load_avatar, name)
-        await self._inference.prepare(avatar)
-        return avatar, await asyncio.to_thread(Compositor, avatar)
+        compositor = await asyncio.to_thread(Compositor, avatar)
+        await self._inference.prepare(avatar, compositor)
+        return avatar, compositor

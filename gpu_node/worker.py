@@ -56,7 +56,7 @@ class Worker:
         names = available()
         if not names:
             raise AvatarError("this worker has no avatar; install one under gpu_node/avatars")
-        threads = max(1, int(hardware.cores() * settings.cpu_share) // 2)
+        threads = max(1, round(hardware.cores() * settings.cpu_share))
         engine = await asyncio.to_thread(make_engine, settings.device, threads)
         inference = Inference(engine, self.metrics)
         self._studio = Studio(inference, Shelf(inference), self.metrics)
@@ -81,12 +81,10 @@ class Worker:
     async def _cost(self, seconds: float) -> capacity.Capacity:
         assert self._studio is not None
         inference = self._studio.inference
-        avatar, compositor = await self._studio.shelf.get(available()[0])
+        avatar, _ = await self._studio.shelf.get(available()[0])
         cores, share = hardware.cores(), self._settings.cpu_share
         return await inference.call(
-            lambda: capacity.measure(
-                inference.engine, avatar, compositor, cores, share, seconds=seconds
-            )
+            lambda: capacity.measure(inference.engine, avatar, cores, share, seconds=seconds)
         )
 
     def _avatars(self) -> Iterable[str]:

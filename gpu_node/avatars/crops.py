@@ -19,13 +19,16 @@ def mask_rectangle(crop: int) -> tuple[int, int, int, int]:
     return x0, y0, x1, y1
 
 
-def cut(frame: Image, box: tuple[int, int, int, int], crop: int) -> Image:
-    """The box x, y, w, h of a frame, at the generator's size: uint8 (crop, crop, 3) BGR."""
+def cut(frame: Image, box: tuple[int, int, int, int], crop: int, border: int = 0) -> Image:
+    """What the generator sees of a frame: uint8 (crop, crop, 3) BGR.
+
+    The box x, y, w, h is resized to crop + 2 border, whose middle it is (SyncTalk 2D: 328 and 4).
+    """
     x, y, w, h = box
-    part = frame[y : y + h, x : x + w]
-    if (w, h) == (crop, crop):
-        return np.ascontiguousarray(part)
-    return np.asarray(cv2.resize(part, (crop, crop), interpolation=cv2.INTER_CUBIC), np.uint8)
+    part, side = frame[y : y + h, x : x + w], crop + 2 * border
+    if (w, h) != (side, side):
+        part = np.asarray(cv2.resize(part, (side, side), interpolation=cv2.INTER_CUBIC), np.uint8)
+    return np.ascontiguousarray(part[border : border + crop, border : border + crop])
 
 
 def image_input(reference: Image, current: Image | None = None) -> npt.NDArray[np.float32]:

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
+from gpu_node.avatars.crops import cut
+
 MANIFEST = "manifest.json"
 ROOT = Path(__file__).parent
 _FILES = ("generator", "audio_encoder", "frames")
@@ -32,7 +34,8 @@ class Avatar:
     """An avatar in memory. It compares by identity: one object a package and process.
 
     frames: uint8 (N, H, W, 3) BGR, mouth closed, to be played back and forth.
-    boxes: int32 (N, 4), x, y, w, h of the square that the generator redraws, all even.
+    boxes: int32 (N, 4), x, y, w, h of the square that is cut out for the generator, all even.
+    border: px of the cut-out on each side that the generator does not see.
     """
 
     name: str
@@ -44,6 +47,16 @@ class Avatar:
     manifest: dict[str, Any]
     frames: npt.NDArray[np.uint8]
     boxes: npt.NDArray[np.int32]
+    border: int = 0
+
+    def box(self, frame: int) -> tuple[int, int, int, int]:
+        """x, y, w, h of that frame's cut-out."""
+        x, y, w, h = (int(value) for value in self.boxes[frame])
+        return x, y, w, h
+
+    def cut(self, frame: int) -> npt.NDArray[np.uint8]:
+        """What the generator sees of that frame: uint8 (crop, crop, 3) BGR."""
+        return cut(self.frames[frame], self.box(frame), self.crop, self.border)
 
     @property
     def generator_path(self) -> Path:
@@ -89,6 +102,7 @@ def load_avatar(name_or_path: str | Path, root: Path | None = None) -> Avatar:
         manifest=manifest,
         frames=frames,
         boxes=boxes,
+        border=manifest.get("border", 0),
     )
 
 
@@ -165,6 +179,9 @@ def _check_numbers(file: Path, manifest: dict[str, Any]) -> None:
             raise AvatarError(f"{file}: {field} {manifest[field]} is not even, 2 to 64")
     if not 1 <= manifest["frames"] <= 3000:
         raise AvatarError(f"{file}: frames {manifest['frames']} is not 1 to 3000")
+    border = manifest.get("border", 0)
+    if type(border) is not int or not 0 <= border <= 32:
+        raise AvatarError(f"{file}: border {border!r} is not 0 to 32")
     if not 1 <= manifest["fps"] <= 60:
         raise AvatarError(f"{file}: fps {manifest['fps']} is not 1 to 60")
 

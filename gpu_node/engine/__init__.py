@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gpu_node.engine.port import Engine, EngineError, MouthJob
+from gpu_node.engine.port import Engine, EngineError, FrameJob
 
-__all__ = ["Engine", "EngineError", "MouthJob", "make_engine"]
+__all__ = ["Engine", "EngineError", "FrameJob", "make_engine"]
 
 
 def make_engine(device: str = "auto", threads: int = 1) -> Engine:

@@ -126,16 +126,20 @@ class _Graph:
         return name
 
     def serialise(
-        self, inputs: Mapping[str, tuple[int | str, ...]], outputs: Mapping[str, str]
+        self,
+        inputs: Mapping[str, tuple[int | str, ...]],
+        outputs: Mapping[str, str],
+        kind: int = TensorProto.FLOAT,
     ) -> bytes:
-        """``inputs`` name to shape; ``outputs`` name to the node output it is."""
+        """``inputs`` name to shape; ``outputs``, of element type ``kind``, name to the node output
+        it is."""
         for name, node in outputs.items():
             self._nodes.append(helper.make_node("Identity", [node], [name]))
         graph = helper.make_graph(
             self._nodes,
             "synctalk",
             [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
-            [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in outputs],
+            [helper.make_tensor_value_info(n, kind, None) for n in outputs],
             self._constants,
         )
         opset = [helper.make_opsetid("", _OPSET)]
@@ -154,7 +158,7 @@ def image_encoder(weights: Weights, crop: int) -> bytes:
 
 
 def decoder(weights: Weights, crop: int) -> bytes:
-    """The six levels and audio (1, 32, 16, 16) to the picture (1, 3, crop, crop)."""
+    """The six levels and audio (1, 32, 16, 16) to the picture, uint8 (1, crop, crop, 3)."""
     graph = _Graph(weights)
     stride, pad = audio_stride(crop // 32)
     x = graph.inverted_residual("audio", "audio_model.conv1")
@@ -170,10 +174,14 @@ def decoder(weights: Weights, crop: int) -> bytes:
         x = graph.node("Concat", [graph.double(x), LEVELS[5 - step]], axis=1)
         x = graph.pair(x, f"up{step}.conv")
     x = graph.node("Sigmoid", [graph.conv(x, "outc.conv")])
+    x = graph.node("Mul", [x, graph.constant(np.array(255.0, np.float32))])
+    x = graph.node("Add", [x, graph.constant(np.array(0.5, np.float32))])
+    x = graph.node("Cast", [x], to=TensorProto.UINT8)
+    x = graph.node("Transpose", [x], perm=[0, 2, 3, 1])
     inputs: dict[str, tuple[int | str, ...]] = {"audio": (1, 32, 16, 16)}
     for depth, name in enumerate(LEVELS):
         inputs[name] = (1, f"c{depth}", crop >> depth, crop >> depth)
-    return graph.serialise(inputs, {"picture": x})
+    return graph.serialise(inputs, {"picture": x}, TensorProto.UINT8)
 
 
 _ENCODER_STRIDES = {3: (3, 1), 6: (3, 3), 9: (3, 2)}

@@ -2,47 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from gpu_node.avatars.crops import cut, image_input
+from gpu_node.avatars.crops import image_input
 from gpu_node.avatars.package import Avatar
+from gpu_node.compositor import Compositor
 from gpu_node.engine import graphs
-from gpu_node.engine.port import Array, Image, MouthJob
+from gpu_node.engine.port import Array, FrameJob, Image
+
+S = TypeVar("S")
+T = TypeVar("T")
+_Levels = dict[str, npt.NDArray[np.float32]]
+_CACHE_MIB = 512
 
 
 @dataclass(frozen=True, eq=False)
 class _Ready:
     ear: Any
+    encoder: Any
     painter: Any
-    levels: list[dict[str, npt.NDArray[np.float32]]]
+    compositor: Compositor
+    levels: list[_Levels]
+    """Of the first frames, as many as the cache holds: cyclic play would defeat an LRU."""
 
 
 class OnnxEngine:
-    """Batching gains nothing on a CPU, so jobs run one after another on ``threads`` threads."""
+    """Batching gains nothing on a CPU: a frame takes one thread, and ``threads`` go at once.
+
+    ``cache_mib`` bounds what is kept of one avatar's encoded frames (2.4 MB a frame at crop 160
+    and width 16, 19 MB at the published size); the others are encoded each time.
+    """
 
     name = "onnxruntime"
 
-    def __init__(self, threads: int = 1) -> None:
+    def __init__(self, threads: int = 1, cache_mib: float = _CACHE_MIB) -> None:
+        self._cache_bytes = cache_mib * 2**20
         self._options = onnxruntime.SessionOptions()
-        self._options.intra_op_num_threads = threads
+        self._options.intra_op_num_threads = 1
         self._options.inter_op_num_threads = 1
         self._options.log_severity_level = 3
-        # spinning threads would take the cores that encode the video
-        self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._pool = ThreadPoolExecutor(threads, "frame") if threads > 1 else None
         self._ready: WeakKeyDictionary[Avatar, _Ready] = WeakKeyDictionary()
 
-    def prepare(self, avatar: Avatar) -> None:
-        """Builds the graphs and encodes every idle frame: 2.4 MB a frame at crop 160, width 16.
-
-        Raises AvatarError for weights of another network or size.
-        """
+    def prepare(self, avatar: Avatar, compositor: Compositor) -> None:
+        """See the port."""
         if avatar in self._ready:
             return
         weights = graphs.Weights(avatar.generator_path)
@@ -50,32 +61,61 @@ class OnnxEngine:
         ear = graphs.Weights(avatar.audio_encoder_path)
         ear.expect_channels("0.conv_block.0.weight", avatar.audio_width, "audio_width")
         encoder = self._session(graphs.image_encoder(weights, avatar.crop))
-        levels = []
-        for frame, box in zip(avatar.frames, avatar.boxes, strict=True):
-            x, y, w, h = (int(value) for value in box)
-            image = image_input(cut(frame, (x, y, w, h), avatar.crop))[None]
-            outputs = encoder.run(list(graphs.LEVELS), {"image": image})
-            levels.append(dict(zip(graphs.LEVELS, outputs, strict=True)))
+        first = _encoded(encoder, avatar, 0)
+        each = sum(level.nbytes for level in first.values())
+        kept = min(len(avatar.frames), max(1, int(self._cache_bytes // each)))
+        others = self._map(lambda frame: _encoded(encoder, avatar, frame), range(1, kept))
         self._ready[avatar] = _Ready(
             self._session(graphs.audio_encoder(ear)),
+            encoder,
             self._session(graphs.decoder(weights, avatar.crop)),
-            levels,
+            compositor,
+            [first, *others],
         )
 
-    def encode(self, avatar: Avatar, window: Array) -> Array:
+    def encode(self, avatar: Avatar, windows: Sequence[Array]) -> list[Array]:
         """See the port."""
-        feature = self._ready[avatar].ear.run(["feature"], {"window": window[None, None]})[0][0]
-        return np.asarray(feature, np.float32)
+        ear = self._ready[avatar].ear
 
-    def render(self, jobs: Sequence[MouthJob]) -> list[Image]:
+        def feature(window: Array) -> Array:
+            return np.asarray(ear.run(["feature"], {"window": window[None, None]})[0][0])
+
+        return self._map(feature, windows)
+
+    def render(self, jobs: Sequence[FrameJob]) -> list[Image]:
         """See the port."""
-        pictures: list[Image] = []
-        for job in jobs:
-            ready = self._ready[job.avatar]
-            given = {"audio": job.audio.reshape(1, 32, 16, 16), **ready.levels[job.frame]}
-            made = ready.painter.run(["picture"], given)[0][0]
-            pictures.append((made.transpose(1, 2, 0) * 255.0 + 0.5).astype(np.uint8))
-        return pictures
+        return self._map(self._picture, jobs)
+
+    def forget(self, avatar: Avatar) -> None:
+        """See the port."""
+        self._ready.pop(avatar, None)
+
+    def close(self) -> None:
+        """See the port."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._ready.clear()
+
+    def _picture(self, job: FrameJob) -> Image:
+        ready = self._ready[job.avatar]
+        if job.frame < len(ready.levels):
+            levels = ready.levels[job.frame]
+        else:
+            levels = _encoded(ready.encoder, job.avatar, job.frame)
+        given = {"audio": job.audio.reshape(1, 32, 16, 16), **levels}
+        made = ready.painter.run(["picture"], given)[0][0]
+        return ready.compositor.compose(job.frame, made)
+
+    def _map(self, function: Callable[[S], T], items: Iterable[S]) -> list[T]:
+        items = list(items)
+        if self._pool is None or len(items) < 2:
+            return [function(item) for item in items]
+        return list(self._pool.map(function, items))
 
     def _session(self, model: bytes) -> Any:
         return onnxruntime.InferenceSession(model, self._options, ["CPUExecutionProvider"])
+
+
+def _encoded(encoder: Any, avatar: Avatar, frame: int) -> _Levels:
+    outputs = encoder.run(list(graphs.LEVELS), {"image": image_input(avatar.cut(frame))[None]})
+    return dict(zip(graphs.LEVELS, outputs, strict=True))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpu_node.avatars.package import Avatar
+from gpu_node.compositor import Compositor
 
 Array = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
@@ -20,8 +21,8 @@ class EngineError(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class MouthJob:
-    """One frame to paint: ``frame`` is the idle frame it goes into, ``audio`` (16, 512)."""
+class FrameJob:
+    """A picture to make: background ``frame`` with the mouth of ``audio``, features (16, 512)."""
 
     avatar: Avatar
     frame: int
@@ -33,11 +34,20 @@ class Engine(Protocol):
 
     name: str
 
-    def prepare(self, avatar: Avatar) -> None:
-        """Loads an avatar's weights and all that does not depend on speech. Again is free."""
+    def prepare(self, avatar: Avatar, compositor: Compositor) -> None:
+        """Loads an avatar's weights and what of it does not depend on speech. Again is free.
 
-    def encode(self, avatar: Avatar, window: Array) -> Array:
-        """One mel window (80, 16) to its feature (512,), by that avatar's ear."""
+        Raises AvatarError for weights of another network or size.
+        """
 
-    def render(self, jobs: Sequence[MouthJob]) -> list[Image]:
-        """The crop of each job, uint8 (crop, crop, 3) BGR, in order; of prepared avatars."""
+    def encode(self, avatar: Avatar, windows: Sequence[Array]) -> list[Array]:
+        """Mel windows (80, 16), of whatever sessions, to their features (512,), in order."""
+
+    def render(self, jobs: Sequence[FrameJob]) -> list[Image]:
+        """The picture of each job, uint8 (h * 3 / 2, w) I420, in order; of prepared avatars."""
+
+    def forget(self, avatar: Avatar) -> None:
+        """Lets go of all that ``prepare`` loaded."""
+
+    def close(self) -> None:
+        """Lets go of everything; the engine is not used afterwards."""

@@ -9,15 +9,17 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
-from gpu_node.avatars.crops import cut, image_input
+from gpu_node.avatars.crops import image_input
 from gpu_node.avatars.package import Avatar, AvatarError
-from gpu_node.engine.port import Array, EngineError, Image, MouthJob
+from gpu_node.compositor import Compositor
+from gpu_node.engine.port import Array, EngineError, FrameJob, Image
 from gpu_node.synctalk import AudioEncoder, Generator, load_audio_encoder, load_generator
 from gpu_node.synctalk.weights import WeightsError
 
 
 @dataclass(frozen=True, eq=False)
 class _Ready:
+    compositor: Compositor
     ear: AudioEncoder
     painter: Generator
     levels: list[torch.Tensor]
@@ -38,11 +40,8 @@ class TorchEngine:
         self._ready: WeakKeyDictionary[Avatar, _Ready] = WeakKeyDictionary()
 
     @torch.inference_mode()
-    def prepare(self, avatar: Avatar) -> None:
-        """Loads the weights and keeps each idle frame's encoding on the device.
-
-        Raises AvatarError for weights of another network or size.
-        """
+    def prepare(self, avatar: Avatar, compositor: Compositor) -> None:
+        """See the port."""
         if avatar in self._ready:
             return
         try:
@@ -53,22 +52,23 @@ class TorchEngine:
         painter.to(self._device, self._type).to(memory_format=torch.channels_last)
         ear.to(self._device, self._type)
         kept: list[list[torch.Tensor]] = []
-        for frame, box in zip(avatar.frames, avatar.boxes, strict=True):
-            x, y, w, h = (int(value) for value in box)
-            image = torch.from_numpy(image_input(cut(frame, (x, y, w, h), avatar.crop)))[None]
+        for frame in range(len(avatar.frames)):
+            image = torch.from_numpy(image_input(avatar.cut(frame)))[None]
             kept.append(painter.encode_image(image.to(self._device, self._type)))
         levels = [torch.cat(level) for level in zip(*kept, strict=True)]
-        self._ready[avatar] = _Ready(ear, painter, levels)
+        self._ready[avatar] = _Ready(compositor, ear, painter, levels)
 
     @torch.inference_mode()
-    def encode(self, avatar: Avatar, window: Array) -> Array:
+    def encode(self, avatar: Avatar, windows: Sequence[Array]) -> list[Array]:
         """See the port."""
-        given = torch.from_numpy(window)[None, None].to(self._device, self._type)
-        feature: Array = self._ready[avatar].ear(given)[0].float().cpu().numpy()
-        return feature
+        if not windows:
+            return []
+        given = torch.from_numpy(np.stack(windows))[:, None].to(self._device, self._type)
+        features: Array = self._ready[avatar].ear(given).float().cpu().numpy()
+        return list(features)
 
     @torch.inference_mode()
-    def render(self, jobs: Sequence[MouthJob]) -> list[Image]:
+    def render(self, jobs: Sequence[FrameJob]) -> list[Image]:
         """See the port."""
         pictures: dict[int, Image] = {}
         for avatar in dict.fromkeys(job.avatar for job in jobs):
@@ -81,5 +81,14 @@ class TorchEngine:
                 levels, torch.from_numpy(audio).to(self._device, self._type)
             )
             made = (made.float() * 255.0 + 0.5).to(torch.uint8).permute(0, 2, 3, 1)
-            pictures.update(zip(mine, made.cpu().numpy(), strict=True))
+            for index, mouth in zip(mine, made.cpu().numpy(), strict=True):
+                pictures[index] = ready.compositor.compose(jobs[index].frame, mouth)
         return [pictures[index] for index in range(len(jobs))]
+
+    def forget(self, avatar: Avatar) -> None:
+        """See the port."""
+        self._ready.pop(avatar, None)
+
+    def close(self) -> None:
+        """See the port."""
+        self._ready.clear()

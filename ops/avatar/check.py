@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from gpu_node.avatars import Avatar
 from gpu_node.compositor import Compositor, ping_pong
-from gpu_node.engine import Engine, MouthJob
+from gpu_node.engine import Engine, FrameJob
 from gpu_node.features import audio_window
 from ops.avatar.corpus import windows_of
 from ops.avatar.opening import lip_report, measured_openings
@@ -21,14 +21,12 @@ Image = npt.NDArray[np.uint8]
 
 def performed(avatar: Avatar, engine: Engine, speech: Speech) -> Iterator[Image]:
     """The pictures of a whole speech at 16 kHz, one each 40 ms: uint8 (h, w, 3) BGR."""
-    engine.prepare(avatar)
-    compositor = Compositor(avatar)
-    features = [engine.encode(avatar, window) for window in windows_of(speech.pcm)]
+    engine.prepare(avatar, Compositor(avatar))
+    features = engine.encode(avatar, list(windows_of(speech.pcm)))
     for index in range(len(speech.mouths)):
         frame = ping_pong(index, len(avatar.frames))
-        mouth = engine.render([MouthJob(avatar, frame, audio_window(features, index))])[0]
-        picture = cv2.cvtColor(compositor.compose(frame, mouth), cv2.COLOR_YUV2BGR_I420)
-        yield np.asarray(picture, np.uint8)
+        made = engine.render([FrameJob(avatar, frame, audio_window(features, index))])[0]
+        yield np.asarray(cv2.cvtColor(made, cv2.COLOR_YUV2BGR_I420), np.uint8)
 
 
 def held_out_report(avatar: Avatar, engine: Engine) -> dict[str, float]:

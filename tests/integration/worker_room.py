@@ -22,7 +22,7 @@ from livekit import api, rtc
 from control.contracts.worker import RoomAccess, StartStream
 from gpu_node.avatars.package import Avatar
 from gpu_node.compositor import Compositor
-from gpu_node.engine import MouthJob
+from gpu_node.engine import FrameJob
 from gpu_node.inference import Inference
 from gpu_node.metrics import Metrics
 from gpu_node.session import Limits, Studio
@@ -100,18 +100,26 @@ class LoudnessEngine:
 
     name = "loudness"
 
-    def prepare(self, avatar: Avatar) -> None:
+    def prepare(self, avatar: Avatar, compositor: Compositor) -> None:
         """Nothing to load."""
+        self._compositor = compositor
 
-    def encode(self, avatar: Avatar, window: np.ndarray) -> np.ndarray:
+    def encode(self, avatar: Avatar, windows: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Feature i is window i - 1: the frame's own columns are its fourth to sixth."""
-        loud = float(window[:, 3:6].max(axis=0).mean())
-        return np.full(512, loud, np.float32)
+        loud = [float(window[:, 3:6].max(axis=0).mean()) for window in windows]
+        return [np.full(512, one, np.float32) for one in loud]
 
-    def render(self, jobs: Sequence[MouthJob]) -> list[np.ndarray]:
+    def render(self, jobs: Sequence[FrameJob]) -> list[np.ndarray]:
         """One picture a job."""
         level = [255 if job.audio[8, 0] > 0.0 else 0 for job in jobs]
-        return [np.full((BOX[3], BOX[2], 3), one, np.uint8) for one in level]
+        mouths = [np.full((BOX[3], BOX[2], 3), one, np.uint8) for one in level]
+        return [self._compositor.compose(j.frame, m) for j, m in zip(jobs, mouths, strict=True)]
+
+    def forget(self, avatar: Avatar) -> None:
+        """Nothing was loaded."""
+
+    def close(self) -> None:
+        """Nothing was loaded."""
 
 
 def grey_avatar() -> Avatar:
@@ -124,9 +132,10 @@ def grey_avatar() -> Avatar:
 class OneAvatarShelf:
     """Holds the grey avatar only."""
 
-    def __init__(self) -> None:
+    def __init__(self, inference: Inference) -> None:
         self._avatar = grey_avatar()
         self._compositor = Compositor(self._avatar)
+        inference.engine.prepare(self._avatar, self._compositor)
 
     async def get(self, name: str) -> tuple[Avatar, Compositor]:
         """Ready at once."""
@@ -136,7 +145,8 @@ class OneAvatarShelf:
 def make_studio(limits: Limits) -> Studio:
     """What a worker's sessions share."""
     metrics = Metrics()
-    return Studio(Inference(LoudnessEngine(), metrics), OneAvatarShelf(), metrics, limits)
+    inference = Inference(LoudnessEngine(), metrics)
+    return Studio(inference, OneAvatarShelf(inference), metrics, limits)
 
 
 def start_stream(

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from gpu_node.avatars.package import Avatar, AvatarError
-from gpu_node.engine import Engine, EngineError, MouthJob, make_engine
+from gpu_node.compositor import Compositor
+from gpu_node.engine import Engine, EngineError, FrameJob, make_engine
 from gpu_node.engine.onnx_cpu import OnnxEngine
 from gpu_node.engine.torch_engine import TorchEngine
 
@@ -52,31 +53,33 @@ def avatar(tmp_path_factory: pytest.TempPathFactory) -> Avatar:
 
 @pytest.fixture(scope="module")
 def engines(avatar: Avatar) -> tuple[Engine, Engine]:
-    both: tuple[Engine, Engine] = (OnnxEngine(1), TorchEngine("cpu"))
+    # only one of the two frames is kept by the first, so that both of its ways are compared
+    both: tuple[Engine, Engine] = (OnnxEngine(2, cache_mib=0.1), TorchEngine("cpu"))
     for engine in both:
-        engine.prepare(avatar)
+        engine.prepare(avatar, Compositor(avatar))
     return both
 
 
 def test_onnx_and_torch_hear_the_same(avatar: Avatar, engines: tuple[Engine, Engine]) -> None:
-    window = np.random.default_rng(2).normal(size=(80, 16)).astype(np.float32)
+    random = np.random.default_rng(2)
+    windows = [random.normal(size=(80, 16)).astype(np.float32) for _ in range(3)]
 
-    first, second = (engine.encode(avatar, window) for engine in engines)
+    first, second = (np.stack(engine.encode(avatar, windows)) for engine in engines)
 
-    assert first.shape == (512,)
+    assert first.shape == (3, 512)
     np.testing.assert_allclose(first, second, atol=1e-3)
 
 
 def test_onnx_and_torch_paint_the_same(avatar: Avatar, engines: tuple[Engine, Engine]) -> None:
     random = np.random.default_rng(4)
     jobs = [
-        MouthJob(avatar, frame, random.normal(size=(16, 512)).astype(np.float32))
+        FrameJob(avatar, frame, random.normal(size=(16, 512)).astype(np.float32))
         for frame in (1, 0, 1)
     ]
 
     first, second = (np.stack(engine.render(jobs)).astype(int) for engine in engines)
 
-    assert first.shape == (3, 160, 160, 3)
+    assert first.shape == (3, 384, 256)
     noise = max(1e-9, float(((first - second) ** 2).mean()))
     assert 10 * np.log10(255**2 / noise) >= 40
     assert np.abs(first - second).max() <= 1
@@ -92,13 +95,15 @@ def test_weights_of_another_network_are_refused(avatar: Avatar, engine: Engine) 
     swapped = replace(avatar, manifest={**avatar.manifest, "files": files})
 
     with pytest.raises(AvatarError, match=r"audio_encoder\.safetensors.*missing"):
-        engine.prepare(swapped)
+        engine.prepare(swapped, Compositor(swapped))
 
 
 @pytest.mark.parametrize("engine", [OnnxEngine(1), TorchEngine("cpu")], ids=["onnx", "torch"])
 def test_weights_of_another_width_are_refused(avatar: Avatar, engine: Engine) -> None:
+    wider = replace(avatar, width=32)
+
     with pytest.raises(AvatarError, match=r"generator\.safetensors"):
-        engine.prepare(replace(avatar, width=32))
+        engine.prepare(wider, Compositor(wider))
 
 
 def test_the_cpu_engine_needs_no_torch() -> None:

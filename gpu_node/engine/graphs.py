@@ -80,16 +80,7 @@ class _Graph:
         add: str | None = None,
     ) -> str:
         """Convolution, folded BatchNorm, optional addend, optional ReLU, in this order."""
-        weight = self._weights[f"{key}.weight"]
-        none = np.zeros(len(weight), np.float32)
-        bias = self._weights.optional(f"{key}.bias", none)
-        if norm is not None:
-            scale = self._weights[f"{norm}.weight"] / np.sqrt(
-                self._weights[f"{norm}.running_var"] + _EPSILON
-            )
-            weight = weight * scale[:, None, None, None]
-            bias = (bias - self._weights[f"{norm}.running_mean"]) * scale
-            bias = bias + self._weights[f"{norm}.bias"]
+        weight, bias = self._folded(key, norm)
         depthwise = key.endswith("conv.3") and weight.shape[1] == 1
         group = len(weight) if depthwise else 1
         y = self.node(
@@ -100,13 +91,43 @@ class _Graph:
             y = self.node("Add", [y, add])
         return self.node("Relu", [y]) if relu else y
 
-    def inverted_residual(self, x: str, key: str, stride: int = 1, residual: bool = False) -> str:
-        y = self.conv(x, f"{key}.conv.0", f"{key}.conv.1", relu=True)
+    def _folded(self, key: str, norm: str | None) -> tuple[Array, Array]:
+        weight = self._weights[f"{key}.weight"]
+        bias = self._weights.optional(f"{key}.bias", np.zeros(len(weight), np.float32))
+        if norm is None:
+            return weight, bias
+        scale = self._weights[f"{norm}.weight"] / np.sqrt(
+            self._weights[f"{norm}.running_var"] + _EPSILON
+        )
+        bias = (bias - self._weights[f"{norm}.running_mean"]) * scale
+        return weight * scale[:, None, None, None], bias + self._weights[f"{norm}.bias"]
+
+    def both(self, x: str, y: str, key: str, norm: str) -> str:
+        """The 1x1 convolution of ``[x, y]`` without joining them first: one of each, added."""
+        weight, bias = self._folded(key, norm)
+        middle = weight.shape[1] // 2
+        first = self.node("Conv", [x, self.constant(weight[:, :middle])])
+        second = self.node("Conv", [y, self.constant(weight[:, middle:]), self.constant(bias)])
+        return self.node("Relu", [self.node("Add", [second, first])])
+
+    def inverted_residual(
+        self,
+        x: str,
+        key: str,
+        stride: int = 1,
+        residual: bool = False,
+        beside: str | None = None,
+    ) -> str:
+        """``beside`` is joined to ``x``, as the second half of the channels."""
+        if beside is not None:
+            y = self.both(x, beside, f"{key}.conv.0", f"{key}.conv.1")
+        else:
+            y = self.conv(x, f"{key}.conv.0", f"{key}.conv.1", relu=True)
         y = self.conv(y, f"{key}.conv.3", f"{key}.conv.4", (stride, stride), 1, relu=True)
         return self.conv(y, f"{key}.conv.6", f"{key}.conv.7", add=x if residual else None)
 
-    def pair(self, x: str, key: str, stride: int = 1) -> str:
-        y = self.inverted_residual(x, f"{key}.double_conv.0", stride)
+    def pair(self, x: str, key: str, stride: int = 1, beside: str | None = None) -> str:
+        y = self.inverted_residual(x, f"{key}.double_conv.0", stride, beside=beside)
         return self.inverted_residual(y, f"{key}.double_conv.1", residual=True)
 
     def double(self, x: str) -> str:
@@ -168,11 +189,9 @@ def decoder(weights: Weights, crop: int) -> bytes:
     x = graph.conv(x, "audio_model.conv5", "audio_model.bn5", (stride, stride), pad, relu=True)
     x = graph.inverted_residual(x, "audio_model.conv6", residual=True)
     x = graph.inverted_residual(x, "audio_model.conv7", residual=True)
-    x = graph.node("Concat", ["level5", x], axis=1)
-    x = graph.pair(graph.pair(x, "fuse_conv.0"), "fuse_conv.1")
+    x = graph.pair(graph.pair("level5", "fuse_conv.0", beside=x), "fuse_conv.1")
     for step in range(1, 6):
-        x = graph.node("Concat", [graph.double(x), LEVELS[5 - step]], axis=1)
-        x = graph.pair(x, f"up{step}.conv")
+        x = graph.pair(graph.double(x), f"up{step}.conv", beside=LEVELS[5 - step])
     x = graph.node("Sigmoid", [graph.conv(x, "outc.conv")])
     x = graph.node("Mul", [x, graph.constant(np.array(255.0, np.float32))])
     x = graph.node("Add", [x, graph.constant(np.array(0.5, np.float32))])

@@ -19,6 +19,8 @@ from control.services import access
 from control.services.peer_ports import Peer
 from control.services.ports import Cell
 
+_MOST_WARM_ROOMS = 20
+
 
 class ConfigurationError(Exception):
     """A setting is missing or wrong; the message names it and what it should be."""
@@ -63,6 +65,14 @@ def peers(text: str, own: str) -> tuple[Peer, ...]:
         ) from error
 
 
+def _warm_rooms(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > _MOST_WARM_ROOMS:
+        raise ConfigurationError(
+            f"RAPIDO_WARM_ROOMS is {text!r}, not 0 to {_MOST_WARM_ROOMS}; 0 keeps none"
+        )
+    return int(text)
+
+
 @cache
 def cell() -> Cell:
     """This process's cell; touches nothing until it is used."""
@@ -84,6 +94,7 @@ def cell() -> Cell:
         workers=HttpWorkerCalls(secret),
         peer_calls=HttpPeerCalls(PeerCredentials(name)),
         peers=peers(os.environ.get("RAPIDO_PEERS", "[]"), name),
+        warm_rooms=_warm_rooms(os.environ.get("RAPIDO_WARM_ROOMS", "1")),
     )
 
 

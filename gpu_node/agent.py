@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from control.contracts.worker import (
@@ -15,8 +15,10 @@ from control.contracts.worker import (
     HeartbeatReply,
     Register,
     Registered,
+    RoomAccess,
     StartStream,
     StreamEvent,
+    WarmRoom,
     WorkerState,
 )
 from gpu_node import auth
@@ -45,6 +47,16 @@ class Cell(Protocol):
         """Gone."""
 
 
+class Warm(Protocol):
+    """Rooms joined before anyone asks."""
+
+    def told(self) -> tuple[WarmRoom, ...]:
+        """Those it sits in."""
+
+    def keep(self, rooms: Sequence[RoomAccess]) -> None:
+        """Sits in exactly these."""
+
+
 class Superseded(Exception):
     """A newer instance registered under this worker's name."""
 
@@ -59,6 +71,7 @@ class Agent:
         metrics: Metrics,
         boot: Callable[[], Awaitable[Register]],
         measure: Callable[[], Awaitable[int]],
+        warm: Callable[[], Warm | None] = lambda: None,
         *,
         backoff: Callable[[], Backoff] = Backoff,
     ) -> None:
@@ -68,6 +81,7 @@ class Agent:
         self._metrics = metrics
         self._boot = boot
         self._measure = measure
+        self._warm = warm
         self._backoff = backoff
         self._sessions: Sessions | None = None
         self._register: Register | None = None
@@ -100,6 +114,10 @@ class Agent:
         if not self._measured:
             return "The worker is measuring how many streams it can hold."
         return None
+
+    def beat_soon(self) -> None:
+        """Something changed that the cell should hear of before the next heartbeat is due."""
+        self._beat_now.set()
 
     def drain(self) -> None:
         """No new session from now on; the live ones end by themselves."""
@@ -146,6 +164,9 @@ class Agent:
         """Drains up to ``limit_s`` or until ``hurry``, ends what is left, and deregisters."""
         self._leaving = True
         self._apply()
+        warm = self._warm()
+        if warm is not None:
+            warm.keep(())
         if self._sessions is not None:
             hurried = asyncio.create_task(hurry.wait())
             emptied = asyncio.create_task(self._sessions.empty())
@@ -232,7 +253,7 @@ class Agent:
     def _heartbeat(self) -> Heartbeat:
         assert self._registration is not None
         assert self._register is not None
-        sessions = self._sessions
+        sessions, warm = self._sessions, self._warm()
         return Heartbeat(
             registration=self._registration,
             state=self.state,
@@ -240,6 +261,7 @@ class Agent:
             avatars=self._register.avatars,
             running=sessions.running() if sessions is not None else (),
             lateness_p95_ms=self._metrics.lateness.p95_ms(),
+            warm=warm.told() if warm is not None else (),
         )
 
     def _obey(self, reply: HeartbeatReply) -> None:
@@ -250,3 +272,6 @@ class Agent:
             self._apply()
         if self._sessions is not None and reply.revoked:
             self._sessions.revoke(reply.revoked)
+        warm = self._warm()
+        if warm is not None:
+            warm.keep(reply.warm)

@@ -56,14 +56,16 @@ class _Pictures:
 class AvatarRoom:
     """``changed`` is set when a learner came or went, ``closed`` when the room let go of us."""
 
-    def __init__(self, width: int, height: int, agent_identity: str | None) -> None:
+    def __init__(self, width: int, height: int) -> None:
+        self.size = (width, height)
         self.rtc = rtc.Room()
         self.sound = _Sound()
         self.pictures = _Pictures(width, height)
         self.changed = asyncio.Event()
         self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._agent_identity = agent_identity
+        self._agent_identity: str | None = None
         self._speech: Speech | None = None
+        self._early: list[tuple[rtc.ByteStreamReader, str]] = []
         self._handlers: dict[Any, Callable[..., None]] = {
             "participant_connected": self._on_presence,
             "participant_disconnected": self._on_presence,
@@ -83,22 +85,28 @@ class AvatarRoom:
             and not is_voice(one.identity, one.attributes, self._agent_identity)
         )
 
-    async def join(self, access: RoomAccess, speech: Speech) -> None:
+    async def join(self, access: RoomAccess) -> None:
         """Connects and publishes both tracks. Raises rtc.ConnectError."""
-        self._speech = speech
         room = self.rtc
         for event, handler in self._handlers.items():
             room.on(event, handler)
         # a stream may arrive as soon as we are in, so its handler is there before
-        room.register_byte_stream_handler(AUDIO_STREAM, speech.on_stream)
+        room.register_byte_stream_handler(AUDIO_STREAM, self._on_stream)
         # measured: two peer connections bring the first frame a third sooner
         options = rtc.RoomOptions(auto_subscribe=False, single_peer_connection=False)
         await room.connect(access.url, access.token, options)
-        room.local_participant.register_rpc_method(CLEAR_BUFFER, speech.on_clear)
+        room.local_participant.register_rpc_method(CLEAR_BUFFER, self._on_clear)
         await self._publish()
-        for participant in room.remote_participants.values():
+
+    def begin(self, speech: Speech, agent_identity: str | None) -> None:
+        """The session begins: who is here, and what was said by now, is heard."""
+        self._speech, self._agent_identity = speech, agent_identity
+        for participant in self.rtc.remote_participants.values():
             for publication in participant.track_publications.values():
                 self._on_published(publication, participant)
+        early, self._early = self._early, []
+        for reader, sender in early:
+            speech.on_stream(reader, sender)
 
     async def leave(self) -> None:
         """Closes what was opened and disconnects; harmless when repeated."""
@@ -106,6 +114,8 @@ class AvatarRoom:
         room.unregister_byte_stream_handler(AUDIO_STREAM)
         if self._speech is not None:
             await self._speech.close()
+        for reader, _ in self._early:
+            reader.close()
         if room.isconnected():
             room.local_participant.unregister_rpc_method(CLEAR_BUFFER)
         for event, handler in self._handlers.items():
@@ -132,6 +142,18 @@ class AvatarRoom:
         publish = self.rtc.local_participant.publish_track
         await asyncio.gather(publish(video, video_options), publish(audio, audio_options))
 
+    def _on_stream(self, reader: rtc.ByteStreamReader, sender: str) -> None:
+        if self._speech is None:
+            self._early.append((reader, sender))
+        else:
+            self._speech.on_stream(reader, sender)
+
+    async def _on_clear(self, call: rtc.RpcInvocationData) -> str:
+        if self._speech is None:
+            self._early.clear()
+            return "ok"
+        return await self._speech.on_clear(call)
+
     def _on_presence(self, _: rtc.RemoteParticipant) -> None:
         self.changed.set()
         if self._speech is not None:
@@ -146,6 +168,8 @@ class AvatarRoom:
     def _on_published(
         self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
     ) -> None:
+        if self._speech is None:
+            return
         voice = participant.attributes.get(VOICE_ATTRIBUTE) == "true"
         if voice and publication.kind == rtc.TrackKind.KIND_AUDIO and not publication.subscribed:
             publication.set_subscribed(True)

@@ -22,6 +22,7 @@ from gpu_node.room import AvatarRoom
 from gpu_node.sessions import StreamFailed
 from gpu_node.shelf import Shelf
 from gpu_node.speech import Speech
+from gpu_node.warm import WarmRooms
 
 _REPORTS_FLUSH_S = 0.5
 _log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Studio:
     inference: Inference
     shelf: Shelf
     metrics: Metrics
+    warm: WarmRooms
     limits: Limits = Limits()
 
 
@@ -83,8 +85,8 @@ class AvatarStream:
             avatar, compositor = await self._studio.shelf.get(self.ask.avatar)
         except AvatarError as error:
             raise StreamFailed(str(error)) from error
-        width, height = avatar.size
-        room = self._room = AvatarRoom(width, height, self.ask.agent_identity)
+        warm = self._studio.warm.take(self.ask.room, avatar.size)
+        room = self._room = warm or AvatarRoom(*avatar.size)
         reports = PlaybackReports(room.rtc)
         pacer = Pacer(room.sound, room.pictures, self._shown)
         self._performance = Performance(
@@ -93,17 +95,19 @@ class AvatarStream:
         speech = Speech(room.rtc, self._performance, self.ask.agent_identity)
         performing: asyncio.Task[None] | None = None
         try:
-            await self._join(room, speech)
+            if warm is None:
+                await self._join(room)
+            room.begin(speech, self.ask.agent_identity)
             performing = asyncio.create_task(self._performance.run())
             return await self._until_over(room, performing)
         finally:
             self.state = "ending"
             await self._leave(room, reports, performing)
 
-    async def _join(self, room: AvatarRoom, speech: Speech) -> None:
+    async def _join(self, room: AvatarRoom) -> None:
         try:
             async with asyncio.timeout(self._studio.limits.join_s):
-                await room.join(self.ask.room, speech)
+                await room.join(self.ask.room)
         except TimeoutError:
             limit = self._studio.limits.join_s
             raise StreamFailed(f"The room could not be joined within {limit:g} s.") from None

@@ -23,6 +23,7 @@ from gpu_node.session import AvatarStream, Studio
 from gpu_node.sessions import Refused, Sessions, Stream
 from gpu_node.settings import Settings
 from gpu_node.shelf import Shelf
+from gpu_node.warm import WarmRooms
 
 VERSION = "0.1.0"
 _CALL_TIMEOUT_S = 3.0
@@ -39,7 +40,9 @@ class Worker:
         self._http = httpx.AsyncClient(timeout=_CALL_TIMEOUT_S, trust_env=False)
         self.metrics = Metrics()
         cell = CellClient(settings.cell_urls, settings.region, self._http)
-        self.agent = Agent(settings.worker_id, cell, self.metrics, self._boot, self._measure)
+        self.agent = Agent(
+            settings.worker_id, cell, self.metrics, self._boot, self._measure, self._warm
+        )
         self.sessions = Sessions(self._stream, self._avatars, self.agent.tell, self.metrics)
         self.agent.serve(self.sessions)
         self.app: FastAPI = make_app(self.agent, self.sessions, self.metrics)
@@ -48,6 +51,7 @@ class Worker:
         """Lets go of the engine and of the cell."""
         await self._http.aclose()
         if self._studio is not None:
+            await self._studio.warm.close()
             await asyncio.to_thread(self._studio.inference.close)
 
     async def _boot(self) -> Register:
@@ -59,7 +63,9 @@ class Worker:
         threads = max(1, round(hardware.cores() * settings.cpu_share))
         engine = await asyncio.to_thread(make_engine, settings.device, threads)
         inference = Inference(engine, self.metrics)
-        self._studio = Studio(inference, Shelf(inference), self.metrics)
+        shelf = Shelf(inference)
+        warm = WarmRooms(shelf, self.agent.beat_soon)
+        self._studio = Studio(inference, shelf, self.metrics, warm)
         await self._cost(seconds=0.0)
         return Register(
             worker_id=settings.worker_id,
@@ -89,6 +95,9 @@ class Worker:
 
     def _avatars(self) -> Iterable[str]:
         return available()
+
+    def _warm(self) -> WarmRooms | None:
+        return self._studio.warm if self._studio is not None else None
 
     def _stream(self, ask: StartStream, on_first_frame: Callable[[], None]) -> Stream:
         if self._studio is None:

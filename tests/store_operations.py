@@ -95,6 +95,7 @@ class Operations(RuleBasedStateMachine):
         late=st.sampled_from([0.0, 10.0, 40.0]),
         state=st.sampled_from(["ready", "ready", "ready", "draining"]),
         stale=st.sampled_from([0, 0, 0, 0, 1]),
+        warm=st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=2),
         others=st.lists(st.tuples(PICK, AGE, st.booleans()), max_size=2),
         skipped=st.sampled_from([0, 0, 1, 9]),
     )
@@ -105,6 +106,7 @@ class Operations(RuleBasedStateMachine):
         late: float,
         state: str,
         stale: int,
+        warm: list[tuple[int, bool]],
         others: list[tuple[int, str, bool]],
         skipped: int,
     ) -> None:
@@ -118,7 +120,9 @@ class Operations(RuleBasedStateMachine):
                 generation = self._generation(session_id, age) or self._unheard_of()
                 runs.append([session_id, generation, live])
         registration = self._registration(worker) - stale
-        self.both("heartbeat", worker, registration, self._heard(slots, late, runs, state))
+        heard = self._heard(slots, late, runs, state)
+        heard["warm"] = [[f"s-t-warm{number:04d}", ready] for number, ready in dict(warm).items()]
+        self.both("heartbeat", worker, registration, heard)
 
     @rule(worker=WORKERS, newest=st.booleans())
     def a_stranger_runs(self, worker: str, newest: bool) -> None:
@@ -139,6 +143,7 @@ class Operations(RuleBasedStateMachine):
         key=st.sampled_from([None, None, None, "k1", "k2"]),
         fingerprint=st.sampled_from(["f", "f", "g"]),
         most=st.sampled_from([0, 0, 0, 3]),
+        warm=st.booleans(),
         distance=st.sampled_from([1.0, 0.5]),
     )
     def place(
@@ -150,6 +155,7 @@ class Operations(RuleBasedStateMachine):
         key: str | None,
         fingerprint: str,
         most: int,
+        warm: bool,
         distance: float,
     ) -> None:
         ask = replace(
@@ -161,9 +167,12 @@ class Operations(RuleBasedStateMachine):
             weight=WEIGHTS[tenant],
             most_sessions=most,
             distance=distance,
+            warm=warm,
         )
         self.ids.append(ask.session_id)
-        self.both("place", ask)
+        placed = self.both("place", ask)
+        if placed.outcome == "placed" and placed.session_id != ask.session_id:
+            self.ids.append(placed.session_id)
 
     @rule(count=st.integers(2, 6), confirmed=st.integers(0, 6), tenant=TENANTS)
     def a_class_begins(self, count: int, confirmed: int, tenant: str) -> None:
@@ -256,7 +265,7 @@ def comparable(answer: Any) -> Any:
         pace = None if answer.pace_ms is None else round(answer.pace_ms, 6)
         return answer.tenant, answer.rank, lines, pace
     if isinstance(answer, Pulse):
-        return answer.desired_state, sorted(answer.revoked), answer.handed
+        return answer.desired_state, sorted(answer.revoked), answer.handed, answer.warm
     if isinstance(answer, Reaped):
         return sorted(answer.undriven), answer.handed
     return answer
@@ -272,7 +281,6 @@ def an_ask(session_id: str, tenant: str, lesson: str) -> Placing:
         distance=1.0,
         idempotency_key=None,
         fingerprint="f",
-        room=session_id,
         livekit_url="ws://x",
         livekit_region="us-east-1",
         learner_identity="learner",

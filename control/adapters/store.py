@@ -48,7 +48,7 @@ _ANSWER_TIMEOUT_S = 2.0
 _PROBE_CACHE_S = 5.0
 _KEY_CACHE_S = 3600
 _GIVEN = (
-    "lesson_id", "room", "livekit_url", "livekit_region", "learner_identity", "learner_name",
+    "lesson_id", "livekit_url", "livekit_region", "learner_identity", "learner_name",
     "agent_identity", "correlation_id", "execution",
 )  # fmt: skip
 _RECORDED = (
@@ -113,6 +113,8 @@ class ValkeyStore(PeerStoreMixin):
 
     def place(self, ask: Placing) -> Placed:
         given = {name: value for name in _GIVEN if (value := getattr(ask, name)) is not None}
+        if ask.own_room_token is not None:
+            given["own_room"] = True
         idempotency = ask.idempotency_key
         outcome, session_id, handed = self._run(
             "place",
@@ -129,6 +131,7 @@ class ValkeyStore(PeerStoreMixin):
             ask.most_sessions,
             json.dumps({"region": self._region, **given}, separators=(",", ":")),
             ask.own_room_token or "",
+            int(ask.warm),
         )
         return Placed(outcome, session_id, tuple(handed))
 
@@ -217,7 +220,7 @@ class ValkeyStore(PeerStoreMixin):
         return int(raw.split("|")[2]) if raw else None
 
     def heartbeat(self, worker_id: str, registration: int, heard: dict[str, Any]) -> Pulse | None:
-        state, desired, revoked, handed = self._run(
+        state, desired, revoked, handed, warm = self._run(
             "heartbeat",
             worker_id,
             registration,
@@ -226,11 +229,13 @@ class ValkeyStore(PeerStoreMixin):
             _around(heard["avatars"]),
             heard["late"],
             json.dumps(heard["running"]),
+            json.dumps(heard.get("warm", [])),
         )
         if state == "stale":
             return None
         lost = json.loads(revoked) or []
-        return Pulse(desired, tuple((one[0], int(one[1])) for one in lost), tuple(handed))
+        left = tuple((one[0], int(one[1])) for one in lost)
+        return Pulse(desired, left, tuple(handed), tuple(warm))
 
     def deregister(self, worker_id: str, registration: int) -> bool:
         return bool(self._run("deregister", worker_id, registration))

@@ -31,6 +31,7 @@ def worker(name: str, raw: str, told: str, kinds: dict[str, str]) -> dict[str, A
 def session(session_id: str, fields: dict[str, str], region: str) -> Session:
     """From `s:SID`; ``region`` is the cell's, for what was adopted without a record."""
     given = json.loads(fields["given"])
+    has_room = "livekit_url" in given and not given.get("own_room")
     return Session(
         session_id=session_id,
         tenant=fields["tenant"],
@@ -47,7 +48,7 @@ def session(session_id: str, fields: dict[str, str], region: str) -> Session:
         expires_ms=int(fields["expires_ms"]),
         ended_ms=int(fields["ended_ms"]) if "ended_ms" in fields else None,
         reason=fields.get("reason"),
-        room=given.get("room"),
+        room=session_id if has_room else None,
         livekit_url=given.get("livekit_url", ""),
         livekit_region=given.get("livekit_region"),
         learner_identity=given.get("learner_identity", "learner"),

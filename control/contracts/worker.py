@@ -87,6 +87,13 @@ class Running(Message):
     learners: Annotated[int, Field(ge=0)] = 0
 
 
+class WarmRoom(Message):
+    """A room that the worker sits in, or is about to; the session to come gets its name."""
+
+    session_id: SessionId
+    ready: bool
+
+
 class Heartbeat(Message):
     """Body of ``POST /api/v1/workers/{id}/heartbeat``; what it runs is for finding drift only."""
 
@@ -96,6 +103,7 @@ class Heartbeat(Message):
     avatars: Avatars
     running: Annotated[tuple[Running, ...], Field(max_length=1000)] = ()
     lateness_p95_ms: Annotated[float, Field(ge=0, le=60_000)] = 0.0
+    warm: Annotated[tuple[WarmRoom, ...], Field(max_length=100)] = ()
 
 
 class LeaseRef(Message):
@@ -106,11 +114,13 @@ class LeaseRef(Message):
 
 
 class HeartbeatReply(Message):
-    """``revoked`` leases are to be left at once; ``desired_state`` is obeyed."""
+    """``revoked`` leases are to be left at once; ``desired_state`` is obeyed; ``warm`` are all the
+    rooms to sit in for sessions to come."""
 
     desired_state: WorkerState
     heartbeat_interval_s: float
     revoked: tuple[LeaseRef, ...] = ()
+    warm: tuple[RoomAccess, ...] = ()
 
 
 class StreamEvent(Message):

@@ -10,6 +10,7 @@ from control.contracts.worker import (
     LeaseRef,
     Register,
     Registered,
+    RoomAccess,
     StreamEvent,
     WorkerState,
 )
@@ -44,6 +45,7 @@ def heartbeat(call: Call, worker_id: str) -> Answer:
         desired_state=WorkerState(pulse.desired_state),
         heartbeat_interval_s=leases.HEARTBEAT_INTERVAL_S,
         revoked=tuple(LeaseRef(session_id=s, generation=g) for s, g in pulse.revoked),
+        warm=tuple(RoomAccess(**room) for room in workers.warm_rooms(call.cell, call.body, pulse)),
     )
     return Answer(200, reply)
 

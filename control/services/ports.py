@@ -24,16 +24,18 @@ class Placing:
     distance: float
     idempotency_key: str | None
     fingerprint: str
-    room: str | None
     livekit_url: str
     livekit_region: str | None
     learner_identity: str
     learner_name: str | None
     own_room_token: str | None
+    """To the caller's own room; None: the session has one, of its own name."""
     agent_identity: str | None
     correlation_id: str | None
-    execution: str
-    """Name of the execution that sets it up: the session's id, unless it was started by hand."""
+    execution: str | None = None
+    """Name of the execution that sets it up, where it was started by hand; else the session's."""
+    warm: bool = False
+    """May take the name of a room that its worker sits in already."""
     wait: bool = False
     """Wait in the queue when every slot is taken."""
     weight: float = 1.0
@@ -82,6 +84,8 @@ class Pulse:
     desired_state: str
     revoked: tuple[tuple[str, int], ...]
     handed: tuple[str, ...] = ()
+    warm: tuple[str, ...] = ()
+    """Of the rooms that the worker told, those that no session has taken."""
 
 
 @dataclass(frozen=True)
@@ -207,6 +211,8 @@ class Cell:
     peer_calls: PeerCalls
     peers: tuple[Peer, ...] = ()
     """The other cells; none: this one is alone."""
+    warm_rooms: int = 1
+    """Rooms that a worker with free slots sits in before anyone asks."""
 
 
 class StoreAway(Exception):

@@ -107,7 +107,6 @@ def _placing(
         distance=distance_term(cell.at, learner_at, ask.rtt_ms.get(cell.region)),
         idempotency_key=idempotency_key,
         fingerprint=_fingerprint(ask),
-        room=new_id,
         livekit_url="",
         livekit_region=None,
         learner_identity=identity,
@@ -115,7 +114,7 @@ def _placing(
         own_room_token=None,
         agent_identity=None,
         correlation_id=correlation_id,
-        execution=execution or new_id,
+        execution=execution,
         wait=ask.wait,
         weight=caller.weight,
         most_sessions=caller.most_sessions,
@@ -123,13 +122,15 @@ def _placing(
     if ask.room is not None:
         return replace(
             placing,
-            room=None,
             livekit_url=ask.room.url,
             own_room_token=ask.room.token,
             agent_identity=ask.room.agent_identity,
         )
-    server = nearest_server(cell.livekit, learner_at, cell.at, cell.store.failed_livekit())
-    return replace(placing, livekit_url=server.url, livekit_region=server.region)
+    failed = cell.store.failed_livekit()
+    server = nearest_server(cell.livekit, learner_at, cell.at, failed)
+    # warm rooms are where the workers are; a session started by hand is named by its execution
+    warm = execution is None and server == nearest_server(cell.livekit, None, cell.at, failed)
+    return replace(placing, livekit_url=server.url, livekit_region=server.region, warm=warm)
 
 
 def _fingerprint(ask: CreateSession) -> str:
@@ -247,16 +248,16 @@ def grant(cell: Cell, session: Session, ask: TokenRequest) -> tuple[str, str]:
         )
     default = session.learner_identity if ask.role == "learner" else "voice"
     identity = ask.identity or default
-    if identity == avatar_identity(session):
+    if identity == avatar_identity(session.session_id):
         fault = Fault("identity", "is the avatar's", "choose another one")
         raise invalid(fault)
     token = cell.rooms.token(identity, session.room, leases.SESSION_TTL_S, kind=ask.role)
     return identity, token
 
 
-def avatar_identity(session: Session) -> str:
+def avatar_identity(session_id: str) -> str:
     """One identity for whoever plays the avatar: a successor throws its predecessor out."""
-    return f"avatar-{session.session_id}"
+    return f"avatar-{session_id}"
 
 
 def webhook(cell: Cell, body: bytes, authorization: str) -> None:

@@ -60,7 +60,7 @@ def _start_body(cell: Cell, session: Session) -> dict[str, Any]:
         access = {"url": session.livekit_url, "room": "", "token": session.own_room_token}
     else:
         token = cell.rooms.token(
-            sessions.avatar_identity(session),
+            sessions.avatar_identity(session.session_id),
             session.room,
             (session.expires_ms - session.created_ms) / 1000,
             kind="avatar",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from control.contracts.worker import Heartbeat, Register, StreamEvent
+from control.contracts.worker import Heartbeat, Register, StreamEvent, WorkerState
 from control.domain import leases
 from control.domain.errors import RapidoError, conflict, not_found
 from control.domain.rooms import nearest_server
-from control.domain.session import Session
+from control.domain.session import Session, cell_of, new_session_id
 from control.services import sessions, upkeep
 from control.services.ports import Cell, Pulse
 
@@ -56,6 +56,7 @@ def heartbeat(cell: Cell, worker_id: str, beat: Heartbeat) -> Pulse:
         "running": [
             [r.session_id, r.generation, r.state == "live", r.learners] for r in beat.running
         ],
+        "warm": [[w.session_id, w.ready] for w in beat.warm if cell_of(w.session_id) == cell.name],
     }
     pulse = cell.store.heartbeat(worker_id, beat.registration, heard)
     if pulse is None:
@@ -63,6 +64,28 @@ def heartbeat(cell: Cell, worker_id: str, beat: Heartbeat) -> Pulse:
     sessions.drive_handed(cell, pulse.handed)
     upkeep.flush(cell, upkeep.BATCH)
     return pulse
+
+
+def warm_rooms(cell: Cell, beat: Heartbeat, pulse: Pulse) -> list[dict[str, str]]:
+    """The rooms {url, room, token} that this worker sits in for sessions to come.
+
+    Each has the name that its session will have; those that it has already stay.
+    """
+    if beat.state != WorkerState.READY or pulse.desired_state != WorkerState.READY:
+        return []
+    wanted = max(0, min(cell.warm_rooms, beat.slots - len(beat.running)))
+    fresh = (new_session_id(cell.name) for _ in range(wanted - len(pulse.warm)))
+    server = nearest_server(cell.livekit, None, cell.at, cell.store.failed_livekit())
+    return [
+        {
+            "url": server.url,
+            "room": name,
+            "token": cell.rooms.token(
+                sessions.avatar_identity(name), name, leases.SESSION_TTL_S, kind="avatar"
+            ),
+        }
+        for name in (*pulse.warm[:wanted], *fresh)
+    ]
 
 
 def deregister(cell: Cell, worker_id: str, registration: int) -> None:

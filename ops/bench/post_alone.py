@@ -57,7 +57,7 @@ class MemoryStore:
             expires_ms=now_ms + 21_600_000,
             ended_ms=None,
             reason=None,
-            room=ask.room,
+            room=ask.session_id,
             livekit_url=ask.livekit_url,
             livekit_region=ask.livekit_region,
             learner_identity=ask.learner_identity,
@@ -65,7 +65,7 @@ class MemoryStore:
             own_room_token=None,
             agent_identity=None,
             correlation_id=ask.correlation_id,
-            execution=ask.execution,
+            execution=ask.execution or ask.session_id,
         )
         return Placed("placed", ask.session_id)
 

@@ -155,7 +155,6 @@ def placing(cell: str, lesson: str, distance: float = 1.0) -> Placing:
         distance=distance,
         idempotency_key=None,
         fingerprint="0123456789abcdef",
-        room=session_id,
         livekit_url="wss://livekit.us-east-1.example.com",
         livekit_region=REGION,
         learner_identity="learner",

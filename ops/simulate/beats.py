@@ -36,6 +36,7 @@ class Beats(Steps):
         state.boots[worker_id] = facts["boot"]
         self._announce(worker_id, facts["avatars"])
         state.desired.discard(worker_id)
+        state.warm.pop(worker_id, None)
         self._forgiving(spoke=True)
         state.hb[worker_id] = self.now_ms()
         self._refresh(worker_id)
@@ -64,7 +65,14 @@ class Beats(Steps):
         self._refresh(worker_id)
         self._reap_a_little()
         desired = "draining" if worker_id in self.state.desired else "ready"
-        return Pulse(desired, revoked, self._hand())
+        warm = self._keep_warm(worker_id, heard.get("warm", []))
+        return Pulse(desired, revoked, self._hand(), warm)
+
+    def _keep_warm(self, worker_id: str, told: list[list[Any]]) -> tuple[str, ...]:
+        """A room whose name became a session's is warm no more."""
+        free = [one for one in told if one[0] not in self.state.sessions]
+        self.state.warm[worker_id] = [name for name, ready in free if ready]
+        return tuple(name for name, _ in free)
 
     def _hear(
         self, worker_id: str, worker: Worker, registration: int, heard: dict[str, Any]
@@ -151,6 +159,7 @@ class Beats(Steps):
         for session_id in list(state.on.get(worker_id, ())):
             self._lose(session_id, "Its worker was shut down.")
         state.hb.pop(worker_id, None)
+        state.warm.pop(worker_id, None)
         state.free.pop(worker_id, None)
         state.desired.discard(worker_id)
         state.shrunk.discard(worker_id)

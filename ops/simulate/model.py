@@ -6,6 +6,7 @@ import copy
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from control.domain import leases
@@ -53,6 +54,8 @@ class ModelStore(Beats):
         chosen, seen = self._choose(ask.avatar, ask.distance, set())
         if chosen is None and not (ask.wait and len(state.tickets) < leases.MOST_QUEUED):
             return Placed("full", "", handed)
+        if chosen is not None and ask.warm:
+            ask = self._into_warm(ask, chosen)
         self._keep(self._born(ask), ask.distance, ask.weight if ask.wait else None)
         state.lessons[(ask.tenant, ask.lesson_id)] = ask.session_id
         self._remember_key(ask, ask.session_id)
@@ -62,6 +65,14 @@ class ModelStore(Beats):
         self._enqueue(ask.session_id, ask.tenant, ask.weight)
         self._record(ask.session_id)
         return Placed("queued", ask.session_id, handed)
+
+    def _into_warm(self, ask: Placing, worker_id: str) -> Placing:
+        """The name of a room that the chosen worker sits in, where it has one."""
+        names = self.state.warm.get(worker_id, [])
+        if not names:
+            return ask
+        name = names.pop(0)
+        return ask if name in self.state.sessions else replace(ask, session_id=name)
 
     def _known(self, ask: Placing) -> tuple[Outcome, str] | None:
         """The session this request already has, by key, lesson or id."""
@@ -111,7 +122,7 @@ class ModelStore(Beats):
             expires_ms=now + SESSION_MS,
             ended_ms=None,
             reason=None,
-            room=ask.room,
+            room=ask.session_id if ask.own_room_token is None else None,
             livekit_url=ask.livekit_url,
             livekit_region=ask.livekit_region,
             learner_identity=ask.learner_identity,
@@ -119,7 +130,7 @@ class ModelStore(Beats):
             own_room_token=ask.own_room_token,
             agent_identity=ask.agent_identity,
             correlation_id=ask.correlation_id,
-            execution=ask.execution,
+            execution=ask.execution or ask.session_id,
         )
 
     def place_again(self, session_id: str, generation: int, unable: bool = False) -> Placed:

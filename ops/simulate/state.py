@@ -80,6 +80,7 @@ class State:
     keys: dict[str, tuple[dict[str, Any], int]] = field(default_factory=dict)
     failed_livekit: set[str] = field(default_factory=set)
     due: dict[str, int] = field(default_factory=dict)
+    warm: dict[str, list[str]] = field(default_factory=dict)
 
     adopted: set[str] = field(default_factory=set)
     shrunk: set[str] = field(default_factory=set)

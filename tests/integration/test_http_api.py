@@ -111,6 +111,33 @@ def test_a_lesson_becomes_live_and_ends_without_a_trace(
     assert _used(cell) == {}
 
 
+def test_a_worker_is_given_a_warm_room_and_the_next_lesson_gets_it(
+    cell: Cell, client: Client, make: Make
+) -> None:
+    worker = make()
+    given = worker.beat().json()["warm"]
+    claims = jwt.decode(given[0]["token"], cell.livekit_secret, algorithms=["HS256"])
+
+    warm = [{"session_id": given[0]["room"], "ready": True}]
+    again = worker.beat(warm=warm).json()["warm"]
+    made = client.create().json()
+    after = worker.beat(warm=warm).json()["warm"]
+
+    assert claims["video"]["room"] == given[0]["room"]
+    assert [one["room"] for one in again] == [given[0]["room"]]
+    assert made["session_id"] == made["livekit"]["room"] == given[0]["room"]
+    client.until(made["session_id"], "live")
+    assert worker.started[0]["room"]["room"] == given[0]["room"]
+    assert [one["room"] for one in after] != [given[0]["room"]]
+
+
+def test_a_full_or_draining_worker_keeps_no_warm_room(make: Make) -> None:
+    worker = make(slots=1)
+
+    assert worker.beat(slots=0).json()["warm"] == []
+    assert worker.beat(state="draining").json()["warm"] == []
+
+
 def test_the_learners_token_opens_one_room_and_does_not_speak(
     cell: Cell, client: Client, make: Make
 ) -> None:
@@ -250,7 +277,6 @@ def _lease_without_execution(cell: Cell, lesson: str) -> str:
         distance=1.0,
         idempotency_key=None,
         fingerprint="f",
-        room=session_id,
         livekit_url=cell.livekit_url,
         livekit_region=cell.region,
         learner_identity="learner",

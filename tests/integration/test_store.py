@@ -74,7 +74,6 @@ class Desk:
             distance=1.0,
             idempotency_key=None,
             fingerprint="f",
-            room="r",
             livekit_url="ws://x",
             livekit_region="us-east-1",
             learner_identity="learner",
@@ -82,7 +81,6 @@ class Desk:
             own_room_token=None,
             agent_identity=None,
             correlation_id=None,
-            execution="x",
         )
         return replace(given, **changes)
 
@@ -180,6 +178,49 @@ def test_neither_lesson_nor_key_leads_to_a_worker_that_has_just_died(desk: Desk)
     assert anew.outcome == "placed"
     assert desk.session(anew.session_id).worker_id == "w2"
     assert desk.session(before.session_id).status == "failed"
+
+
+# warm rooms
+
+
+def test_a_session_takes_the_name_of_a_warm_room_of_its_worker_once(desk: Desk) -> None:
+    desk.worker("w1", 4)
+    warm = f"s-{desk.cell}-warm0001"
+    told = [[warm, True], [f"s-{desk.cell}-warm0002", False]]
+    desk.beat("w1", 4, warm=told)
+
+    first, second = desk.place("a", warm=True), desk.place("b", warm=True)
+
+    assert first.session_id == warm
+    assert desk.session(warm).room == warm
+    assert desk.session(warm).execution == warm
+    assert second.session_id not in [name for name, _ in told]
+    # the worker has not heard of it yet, and says it again
+    pulse = desk.beat("w1", 4, desk.running("w1"), warm=told)
+    assert pulse.warm == (f"s-{desk.cell}-warm0002",)
+    assert desk.place("c", warm=True).session_id != warm
+
+
+def test_a_session_with_a_room_of_its_own_takes_no_warm_one(desk: Desk) -> None:
+    desk.worker("w1", 4)
+    warm = f"s-{desk.cell}-warm0001"
+    desk.beat("w1", 4, warm=[[warm, True]])
+
+    placed = desk.place("a", own_room_token="x" * 40)
+
+    assert placed.session_id != warm
+    assert desk.session(placed.session_id).room is None
+    assert desk.place("b", warm=True).session_id == warm
+
+
+def test_the_warm_rooms_of_a_workers_former_life_are_forgotten(desk: Desk) -> None:
+    desk.worker("w1", 4)
+    warm = f"s-{desk.cell}-warm0001"
+    desk.beat("w1", 4, warm=[[warm, True]])
+
+    desk.worker("w1", 4)
+
+    assert desk.place("a", warm=True).session_id != warm
 
 
 # the choice
@@ -344,7 +385,7 @@ def test_a_waiting_session_goes_back_to_where_it_stood_when_no_worker_can(desk: 
     assert outcome == "queued"
     assert desk.used() == {}
     again = desk.session(first)
-    assert (again.status, again.worker_id, again.execution) == ("queued", None, "x-1")
+    assert (again.status, again.worker_id, again.execution) == ("queued", None, f"{first}-1")
     assert desk.store.reap(0.0).handed == ()
     assert desk.beat("w1", 1).handed == (first,)
     assert desk.session(second).status == "queued"

@@ -102,6 +102,64 @@ def test_a_learner_sees_an_idle_face_and_hears_silence(livekit_url: str) -> None
     assert lesson(livekit_url, "idle", act) == "the act is over"
 
 
+def test_a_session_begins_in_a_room_that_was_warm_and_hears_who_spoke_before(
+    livekit_url: str,
+) -> None:
+    async def run() -> None:
+        ready = asyncio.Event()
+        studio = make_studio(Limits(), ready.set)
+        ask = start_stream(livekit_url, "s-test-warm0001")
+        studio.warm.keep((ask.room,))
+        async with asyncio.timeout(10):
+            await ready.wait()
+        voice = await Guest.join(livekit_url, "s-test-warm0001", "voice", voice=True)
+        await voice.until(lambda: len(voice.pictures) > 3)
+        avatar = voice.room.remote_participants[AVATAR_IDENTITY].sid
+        await voice.speak(tone(0.6))
+        assert not voice.reports
+
+        stream = AvatarStream(ask, studio, lambda: None)
+        over = asyncio.create_task(stream.run())
+        await voice.until(lambda: len(reports(voice, "lk.playback_finished")) == 1)
+
+        assert studio.warm.told() == ()
+        assert voice.room.remote_participants[AVATAR_IDENTITY].sid == avatar
+        stream.stop("the act is over")
+        assert await over == "the act is over"
+        await voice.leave()
+        await studio.warm.close()
+        studio.inference.close()
+
+    asyncio.run(run())
+
+
+def test_a_warm_room_that_nobody_took_is_left_and_a_lost_one_is_told(livekit_url: str) -> None:
+    async def run() -> None:
+        changed = asyncio.Event()
+        studio = make_studio(Limits(), changed.set)
+        names = ("s-test-warmkept", "s-test-warmleft")
+        kept, left = (start_stream(livekit_url, name).room for name in names)
+        lost = {"room": "s-test-warmlost", "url": "ws://127.0.0.1:9"}
+        nowhere = left.model_copy(update=lost)
+
+        studio.warm.keep((kept, left, nowhere))
+        async with asyncio.timeout(15):
+            while [one.ready for one in studio.warm.told()] != [True, True]:
+                await changed.wait()
+                changed.clear()
+        studio.warm.keep((kept,))
+
+        assert [one.session_id for one in studio.warm.told()] == ["s-test-warmkept"]
+        await studio.warm.close()
+        assert studio.warm.told() == ()
+        guest = await Guest.join(livekit_url, "s-test-warmkept", "late")
+        assert AVATAR_IDENTITY not in guest.room.remote_participants
+        await guest.leave()
+        studio.inference.close()
+
+    asyncio.run(run())
+
+
 def test_a_voice_is_heard_with_the_mouth_and_is_told_of_start_and_end(livekit_url: str) -> None:
     async def act(live: Lesson) -> None:
         voice = await live.join("voice", voice=True)

@@ -26,6 +26,7 @@ from gpu_node.engine import FrameJob
 from gpu_node.inference import Inference
 from gpu_node.metrics import Metrics
 from gpu_node.session import Limits, Studio
+from gpu_node.warm import WarmRooms
 from ops.cell.livekit_binary import livekit_server
 
 KEY, SECRET = "APItestkey", "a-secret-of-thirty-two-characters-or-more"
@@ -137,16 +138,21 @@ class OneAvatarShelf:
         self._compositor = Compositor(self._avatar)
         inference.engine.prepare(self._avatar, self._compositor)
 
+    def names(self) -> tuple[str, ...]:
+        """Its name."""
+        return ("grey",)
+
     async def get(self, name: str) -> tuple[Avatar, Compositor]:
         """Ready at once."""
         return self._avatar, self._compositor
 
 
-def make_studio(limits: Limits) -> Studio:
+def make_studio(limits: Limits, on_warm: Callable[[], None] = lambda: None) -> Studio:
     """What a worker's sessions share."""
     metrics = Metrics()
     inference = Inference(LoudnessEngine(), metrics)
-    return Studio(inference, OneAvatarShelf(inference), metrics, limits)
+    shelf = OneAvatarShelf(inference)
+    return Studio(inference, shelf, metrics, WarmRooms(shelf, on_warm), limits)
 
 
 def start_stream(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -20,6 +20,7 @@ from control.contracts.worker import (
     RoomAccess,
     StartStream,
     StreamEvent,
+    WarmRoom,
     WorkerState,
 )
 from gpu_node.agent import Agent, Superseded
@@ -48,6 +49,7 @@ class FakeCell:
         self.forgotten = False
         self.desired = WorkerState.READY
         self.revoked: tuple[LeaseRef, ...] = ()
+        self.warm: tuple[RoomAccess, ...] = ()
         self.beats: list[Heartbeat] = []
         self.events: list[StreamEvent] = []
         self.registered: list[Register] = []
@@ -80,7 +82,10 @@ class FakeCell:
             raise CellRefused(409, "forgotten-registration", "the store was lost")
         self.beats.append(beat)
         return HeartbeatReply(
-            desired_state=self.desired, heartbeat_interval_s=0.05, revoked=self.revoked
+            desired_state=self.desired,
+            heartbeat_interval_s=0.05,
+            revoked=self.revoked,
+            warm=self.warm,
         )
 
     async def event(self, worker_id: str, event: StreamEvent) -> None:
@@ -122,6 +127,19 @@ class Quick(Backoff):
         super().__init__(first_s=0.0005, most_s=0.01)
 
 
+class FakeWarm:
+    """Joins at once what it is told to keep."""
+
+    def __init__(self) -> None:
+        self.rooms: tuple[RoomAccess, ...] = ()
+
+    def told(self) -> tuple[WarmRoom, ...]:
+        return tuple(WarmRoom(session_id=one.room, ready=True) for one in self.rooms)
+
+    def keep(self, rooms: Sequence[RoomAccess]) -> None:
+        self.rooms = tuple(rooms)
+
+
 class Scene:
     """An agent with its sessions before a fake cell."""
 
@@ -130,7 +148,10 @@ class Scene:
         metrics = Metrics()
         self.may_measure = asyncio.Event()
         self.may_measure.set()
-        self.agent = Agent("w-1", self.cell, metrics, self._boot, self._measure, backoff=Quick)
+        self.warm = FakeWarm()
+        self.agent = Agent(
+            "w-1", self.cell, metrics, self._boot, self._measure, lambda: self.warm, backoff=Quick
+        )
         self.sessions = Sessions(FakeStream, lambda: ["demo"], self.agent.tell, metrics)
         self.agent.serve(self.sessions)
 
@@ -207,6 +228,19 @@ def test_the_heartbeat_says_what_runs() -> None:
         await scene.cell.until(lambda: bool(scene.cell.beats[-1].running))
         running = scene.cell.beats[-1].running[0]
         assert (running.session_id, running.generation) == ("s-use1-abcdefgh12", 4)
+
+    play(act)
+
+
+def test_it_sits_in_the_rooms_it_is_given_and_says_so() -> None:
+    async def act(scene: Scene) -> None:
+        await scene.ready()
+        scene.cell.warm = (ROOM.model_copy(update={"room": "s-use1-warmwarm1"}),)
+        await scene.cell.until(lambda: bool(scene.cell.beats[-1].warm))
+        assert scene.cell.beats[-1].warm[0].session_id == "s-use1-warmwarm1"
+
+        scene.cell.warm = ()
+        await scene.cell.until(lambda: not scene.cell.beats[-1].warm)
 
     play(act)
 

@@ -8,5 +8,6 @@ for _, sid in ipairs(call('SMEMBERS', P .. 'on:' .. name)) do
 end
 call('ZREM', HB, name)
 call('ZREM', FREE, name)
+call('DEL', P .. 'warm:' .. name)
 for _, hash in ipairs({'w', 'facts', 'desired'}) do call('HDEL', P .. hash, name) end
 return 1

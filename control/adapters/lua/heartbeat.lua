@@ -1,12 +1,14 @@
 -- ARGV: 1 worker, 2 registration, 3 state, 4 slots, 5 avatars with commas around each, 6 p95 lateness
--- ms, 7 what it runs: JSON [[session, generation, live, learners], …].
--- Answers ok|stale, desired state, leases to be left (JSON), sessions handed over.
+-- ms, 7 what it runs: JSON [[session, generation, live, learners], …], 8 warm rooms it has: JSON
+-- [[session to be, ready], …].
+-- Answers ok|stale, desired state, leases to be left (JSON), sessions handed over, warm rooms that
+-- are nobody's yet.
 -- Invariants: leases alone decide what is used; what truly runs is never cut for what the store
 -- forgot: it is adopted again.
 local name = ARGV[1]
 local known = call('HGET', WORKERS, name)
 local _, late, reg, _, avatars = worker_of(name, known)
-if not reg or reg > tonumber(ARGV[2]) then return {'stale', '', '[]', {}} end
+if not reg or reg > tonumber(ARGV[2]) then return {'stale', '', '[]', {}, {}} end
 forgiving(true)
 reg = tonumber(ARGV[2]) -- a failover may have forgotten that it registered
 if avatars ~= ARGV[5] then
@@ -84,4 +86,16 @@ local drained = call('HGET', P .. 'desired', name)
 local able = ARGV[3] == 'ready' and not drained
 set_free(name, able, tonumber(ARGV[4]), before > 0 and used() or 0, tonumber(late))
 reap_a_little()
-return {'ok', drained or 'ready', cjson.encode(revoked), call('ZCARD', TURNS) > 0 and hand() or {}}
+
+-- A room whose name became a session's is warm no more, whatever the worker has heard of it yet.
+local warm, warm_key = {}, P .. 'warm:' .. name
+call('DEL', warm_key)
+for _, one in ipairs(ARGV[8] ~= '[]' and cjson.decode(ARGV[8]) or {}) do
+  if call('EXISTS', P .. 's:' .. one[1]) == 0 then
+    warm[#warm + 1] = one[1]
+    if one[2] then call('RPUSH', warm_key, one[1]) end
+  end
+end
+call('PEXPIRE', warm_key, LIVE_MS) -- of a worker that never says goodbye
+return {'ok', drained or 'ready', cjson.encode(revoked), call('ZCARD', TURNS) > 0 and hand() or {},
+  warm}

@@ -2,7 +2,7 @@
 -- ARGV: 1 session, 2 tenant, 3 lesson digest, 4 avatar, 5 distance term, 6 session ttl ms,
 -- 7 idempotency digest or '', 8 fingerprint, 9 waits in the queue: 1 or 0, 10 weight, 11 most open
 -- sessions of the tenant or 0, 12 what else is known of it (JSON), 13 token of the caller's own room
--- or ''. Answers outcome, session, sessions handed over.
+-- or '', 14 may take the name of a warm room: 1 or 0. Answers outcome, session, sessions handed over.
 -- Invariant: one open session a lesson, and a lease only on a worker with used < slots.
 local sid, tenant, lesson, avatar, distance = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local lesson_key, key = P .. 'lesson:' .. lesson, P .. 's:' .. sid
@@ -48,6 +48,8 @@ local chosen, seen
 if not line or call('ZCARD', TURNS) == 0 then chosen, seen = choose(avatar, {}) end
 local waits = ARGV[9] == '1'
 if not chosen and (not waits or queue_is_full()) then return {'full', '', handed} end
+local warm = chosen and ARGV[14] == '1' and call('LPOP', P .. 'warm:' .. chosen[1])
+if warm and call('EXISTS', P .. 's:' .. warm) == 0 then sid, key = warm, P .. 's:' .. warm end
 local birth = call('INCR', P .. 'births')
 local fields = {'tenant', tenant, 'lesson', lesson, 'avatar', avatar, 'distance', distance,
   'created_ms', NOW, 'expires_ms', NOW + tonumber(ARGV[6]), 'given', ARGV[12]}

@@ -18,6 +18,7 @@ call('HSET', P .. 'facts', name, ARGV[7] .. ' ' .. ARGV[6] .. ' ' .. ARGV[2])
 call('HSET', P .. 'hw', ARGV[3], ARGV[4])
 for avatar in string.gmatch(ARGV[5], '[^,]+') do call('SADD', P .. 'avatars', avatar) end
 call('HDEL', P .. 'desired', name)
+call('DEL', P .. 'warm:' .. name)
 forgiving(true)
 call('ZADD', HB, NOW, name)
 refresh(name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -23,6 +24,7 @@ from control.contracts.worker import (
 )
 from gpu_node import auth
 from gpu_node.cell_client import Backoff, CellRefused, CellUnreachable
+from gpu_node.governor import WINDOW_S, Governor
 from gpu_node.metrics import Metrics
 from gpu_node.sessions import EventKind, Sessions
 
@@ -62,7 +64,8 @@ class Superseded(Exception):
 
 
 class Agent:
-    """``boot`` makes the engine ready and says what to register; ``measure`` gives the slots."""
+    """``boot`` makes the engine ready and says what to register; ``measure`` gives the slots, of
+    what it finds in a room of its own."""
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class Agent:
         cell: Cell,
         metrics: Metrics,
         boot: Callable[[], Awaitable[Register]],
-        measure: Callable[[], Awaitable[int]],
+        measure: Callable[[RoomAccess], Awaitable[int]],
         warm: Callable[[], Warm | None] = lambda: None,
         *,
         backoff: Callable[[], Backoff] = Backoff,
@@ -86,6 +89,8 @@ class Agent:
         self._sessions: Sessions | None = None
         self._register: Register | None = None
         self._registration: int | None = None
+        self._probe: RoomAccess | None = None
+        self._governor: Governor | None = None
         self._measured = False
         self._leaving = False
         self._drained_here = False
@@ -191,6 +196,7 @@ class Agent:
         registered = await self._registered(ask)
         self.key = auth.decode_key(registered.key)
         self._registration = registered.registration
+        self._probe = registered.probe
         self._interval_s = registered.heartbeat_interval_s
         _log.info("registered", extra={"registration": registered.registration})
 
@@ -204,7 +210,9 @@ class Agent:
                 await backoff.wait()
 
     async def _announce(self) -> None:
-        slots = await self._measure()
+        assert self._probe is not None
+        slots = await self._measure(self._probe)
+        self._governor = Governor(slots)
         self._metrics.slots.set(slots)
         if self._sessions is not None:
             self._sessions.slots = slots
@@ -253,6 +261,7 @@ class Agent:
     def _heartbeat(self) -> Heartbeat:
         assert self._registration is not None
         assert self._register is not None
+        self._govern()
         sessions, warm = self._sessions, self._warm()
         return Heartbeat(
             registration=self._registration,
@@ -260,9 +269,21 @@ class Agent:
             slots=sessions.slots if sessions is not None else 0,
             avatars=self._register.avatars,
             running=sessions.running() if sessions is not None else (),
-            lateness_p95_ms=self._metrics.lateness.p95_ms(),
+            lateness_p95_ms=self._metrics.lateness.percentile_ms(95),
             warm=warm.told() if warm is not None else (),
         )
+
+    def _govern(self) -> None:
+        if self._governor is None or self._sessions is None:
+            return
+        before = self._governor.slots
+        running = len(self._sessions.running())
+        late_ms = self._metrics.lateness.percentile_ms(99, WINDOW_S)
+        slots = self._governor.look(time.monotonic(), running, late_ms)
+        if slots != before:
+            _log.warning("capacity: %d slots now, of %d", slots, self._governor.rated)
+            self._sessions.slots = slots
+            self._metrics.slots.set(slots)
 
     def _obey(self, reply: HeartbeatReply) -> None:
         self._interval_s = max(_LEAST_INTERVAL_S, reply.heartbeat_interval_s)

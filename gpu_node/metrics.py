@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 _BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 _WINDOW_S = 60.0
+FRAME_S = 0.04
 
 
 class Lateness:
@@ -28,11 +29,11 @@ class Lateness:
         while self._seen[0][0] < now - _WINDOW_S:
             self._seen.popleft()
 
-    def p95_ms(self) -> float:
-        """0.0 when no frame was handed over in the last minute."""
-        since = self._clock() - _WINDOW_S
+    def percentile_ms(self, percent: float, window_s: float = _WINDOW_S) -> float:
+        """0.0 when no frame was handed over in that time."""
+        since = self._clock() - window_s
         recent = [late for at, late in self._seen if at >= since]
-        return min(60_000.0, float(np.percentile(recent, 95)) * 1000.0) if recent else 0.0
+        return min(60_000.0, float(np.percentile(recent, percent)) * 1000.0) if recent else 0.0
 
 
 class Metrics:
@@ -61,6 +62,11 @@ class Metrics:
         """One frame's lateness."""
         self.lateness.add(late_s)
         self.frame_lateness.observe(late_s)
+
+    def held(self) -> None:
+        """A picture was not there in time: the one before it stayed, which is late by a frame."""
+        self.late_pictures.inc()
+        self.lateness.add(2 * FRAME_S)
 
     def text(self) -> bytes:
         """The exposition format."""

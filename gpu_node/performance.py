@@ -180,7 +180,7 @@ class Performance:
             task, self._late = self._late, None
             if task is not None:
                 return task.result()
-        self._metrics.late_pictures.inc()
+        self._metrics.held()
         return self._last if self._last is not None else self._idle_picture()
 
     def _idle_picture(self) -> Picture:

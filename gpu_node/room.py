@@ -53,14 +53,53 @@ class _Pictures:
         self.source.capture_frame(rtc.VideoFrame(*self._size, kind, data), metadata=stamp)
 
 
+class Tracks:
+    """A picture and a voice, with the sources that feed them."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.sound = _Sound()
+        self.pictures = _Pictures(width, height)
+        self._published: list[rtc.LocalTrackPublication] = []
+
+    async def publish(self, room: rtc.Room) -> None:
+        """Both at once."""
+        video = rtc.LocalVideoTrack.create_video_track("avatar", self.pictures.source)
+        audio = rtc.LocalAudioTrack.create_audio_track("avatar-voice", self.sound.source)
+        encoding = rtc.VideoEncoding(max_framerate=FPS, max_bitrate=_VIDEO_BITRATE)
+        video_options = rtc.TrackPublishOptions(
+            source=rtc.TrackSource.SOURCE_CAMERA,
+            video_codec=rtc.VideoCodec.VP8,
+            simulcast=False,
+            frame_metadata_features=[
+                rtc.FrameMetadataFeature.FMF_USER_TIMESTAMP,
+                rtc.FrameMetadataFeature.FMF_FRAME_ID,
+            ],
+            video_encoding=encoding,
+        )
+        audio_options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False)
+        publish = room.local_participant.publish_track
+        self._published = list(
+            await asyncio.gather(publish(video, video_options), publish(audio, audio_options))
+        )
+
+    async def unpublish(self, room: rtc.Room) -> None:
+        """Takes both away."""
+        for publication in self._published:
+            await room.local_participant.unpublish_track(publication.sid)
+
+    async def close(self) -> None:
+        """Closes the sources."""
+        await self.sound.source.aclose()
+        await self.pictures.source.aclose()
+
+
 class AvatarRoom:
     """``changed`` is set when a learner came or went, ``closed`` when the room let go of us."""
 
     def __init__(self, width: int, height: int) -> None:
         self.size = (width, height)
         self.rtc = rtc.Room()
-        self.sound = _Sound()
-        self.pictures = _Pictures(width, height)
+        self.tracks = Tracks(width, height)
         self.changed = asyncio.Event()
         self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._agent_identity: str | None = None
@@ -96,7 +135,7 @@ class AvatarRoom:
         options = rtc.RoomOptions(auto_subscribe=False, single_peer_connection=False)
         await room.connect(access.url, access.token, options)
         room.local_participant.register_rpc_method(CLEAR_BUFFER, self._on_clear)
-        await self._publish()
+        await self.tracks.publish(room)
 
     def begin(self, speech: Speech, agent_identity: str | None) -> None:
         """The session begins: who is here, and what was said by now, is heard."""
@@ -121,26 +160,7 @@ class AvatarRoom:
         for event, handler in self._handlers.items():
             room.off(event, handler)
         await room.disconnect()
-        await self.sound.source.aclose()
-        await self.pictures.source.aclose()
-
-    async def _publish(self) -> None:
-        video = rtc.LocalVideoTrack.create_video_track("avatar", self.pictures.source)
-        audio = rtc.LocalAudioTrack.create_audio_track("avatar-voice", self.sound.source)
-        encoding = rtc.VideoEncoding(max_framerate=FPS, max_bitrate=_VIDEO_BITRATE)
-        video_options = rtc.TrackPublishOptions(
-            source=rtc.TrackSource.SOURCE_CAMERA,
-            video_codec=rtc.VideoCodec.VP8,
-            simulcast=False,
-            frame_metadata_features=[
-                rtc.FrameMetadataFeature.FMF_USER_TIMESTAMP,
-                rtc.FrameMetadataFeature.FMF_FRAME_ID,
-            ],
-            video_encoding=encoding,
-        )
-        audio_options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False)
-        publish = self.rtc.local_participant.publish_track
-        await asyncio.gather(publish(video, video_options), publish(audio, audio_options))
+        await self.tracks.close()
 
     def _on_stream(self, reader: rtc.ByteStreamReader, sender: str) -> None:
         if self._speech is None:

@@ -88,7 +88,7 @@ class AvatarStream:
         warm = self._studio.warm.take(self.ask.room, avatar.size)
         room = self._room = warm or AvatarRoom(*avatar.size)
         reports = PlaybackReports(room.rtc)
-        pacer = Pacer(room.sound, room.pictures, self._shown)
+        pacer = Pacer(room.tracks.sound, room.tracks.pictures, self._shown)
         self._performance = Performance(
             avatar, compositor, self._studio.inference, pacer, reports, self._studio.metrics
         )

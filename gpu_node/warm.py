@@ -91,7 +91,7 @@ class WarmRooms:
             self._on_change()
             still = compositor.compose(0, None)
             while not room.closed.done():
-                room.pictures.show(still, -1)
+                room.tracks.pictures.show(still, -1)
                 await asyncio.wait({room.closed}, timeout=_FRAME_EVERY_S)
         except (TimeoutError, rtc.ConnectError, AvatarError, IndexError) as error:
             _log.warning("a warm room was not joined: %s", error or type(error).__name__)

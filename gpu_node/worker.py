@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import secrets
 from collections.abc import Callable, Iterable
 
 import httpx
 from fastapi import FastAPI
+from livekit import rtc
 
-from control.contracts.worker import Register, StartStream
+from control.contracts.worker import Register, RoomAccess, StartStream
 from gpu_node import capacity, hardware
 from gpu_node.agent import Agent
 from gpu_node.api import make_app
@@ -19,6 +21,7 @@ from gpu_node.cell_client import CellClient
 from gpu_node.engine import make_engine
 from gpu_node.inference import Inference
 from gpu_node.metrics import Metrics
+from gpu_node.probe import Probe, search
 from gpu_node.session import AvatarStream, Studio
 from gpu_node.sessions import Refused, Sessions, Stream
 from gpu_node.settings import Settings
@@ -37,6 +40,7 @@ class Worker:
         self._settings = settings
         self._url = url
         self._studio: Studio | None = None
+        self._remembered = capacity.Remembered()
         self._http = httpx.AsyncClient(timeout=_CALL_TIMEOUT_S, trust_env=False)
         self.metrics = Metrics()
         cell = CellClient(settings.cell_urls, settings.region, self._http)
@@ -78,11 +82,38 @@ class Worker:
             boot=secrets.token_hex(8),
         )
 
-    async def _measure(self) -> int:
-        measured = await self._cost(seconds=1.0)
-        slots = measured.slots if self._settings.slots is None else self._settings.slots
-        capacity.tell(measured, slots, _log)
-        return slots
+    async def _measure(self, room: RoomAccess) -> int:
+        """As set; as found before on such a machine; by trial; or by the costs alone where the
+        machine is shared with others, for then a trial would find the others out."""
+        settings = self._settings
+        if settings.slots is not None:
+            return settings.slots
+        assert self._studio is not None
+        avatar, compositor = await self._studio.shelf.get(available()[0])
+        hardware_text = hardware.detect(self._studio.inference.engine.name).model_dump_json()
+        digests = json.dumps(avatar.manifest["files"], sort_keys=True)
+        key = capacity.key(hardware_text, digests, VERSION, str(settings.cpu_share))
+        alone = settings.cpu_share >= 1.0
+        measured = self._remembered.get(key) if alone else None
+        if measured is None:
+            measured = await self._cost(seconds=1.0)
+            if alone:
+                probe = Probe(room, avatar, compositor, self._studio.inference)
+                measured = await self._tried(probe, measured, key)
+        capacity.tell(measured, measured.slots, _log)
+        return measured.slots
+
+    async def _tried(
+        self, probe: Probe, expected: capacity.Capacity, key: str
+    ) -> capacity.Capacity:
+        try:
+            async with probe:
+                found = expected.found(await search(expected.slots, probe.holds))
+        except (rtc.ConnectError, TimeoutError) as error:
+            _log.warning("the probe room is away (%s): slots by costs alone", error)
+            return expected
+        self._remembered.put(key, found)
+        return found
 
     async def _cost(self, seconds: float) -> capacity.Capacity:
         assert self._studio is not None

@@ -15,7 +15,7 @@ from typing import Literal
 
 import httpx
 
-from control.contracts.worker import Register, StartStream
+from control.contracts.worker import Register, RoomAccess, StartStream
 from gpu_node import hardware
 from gpu_node.__main__ import main
 from gpu_node.agent import Agent
@@ -98,7 +98,7 @@ class LightWorker:
             boot=secrets.token_hex(8),
         )
 
-    async def _measure(self) -> int:
+    async def _measure(self, _: RoomAccess) -> int:
         return _SLOTS if self._settings.slots is None else self._settings.slots
 
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 from livekit import api
 
+from gpu_node.probe import Probe
 from gpu_node.session import AvatarStream, Limits
 from gpu_node.sessions import StreamFailed
 from tests.integration.worker_room import (
@@ -154,6 +155,28 @@ def test_a_warm_room_that_nobody_took_is_left_and_a_lost_one_is_told(livekit_url
         assert studio.warm.told() == ()
         guest = await Guest.join(livekit_url, "s-test-warmkept", "late")
         assert AVATAR_IDENTITY not in guest.room.remote_participants
+        await guest.leave()
+        studio.inference.close()
+
+    asyncio.run(run())
+
+
+def test_a_probe_says_how_streams_fare_and_leaves_no_track(livekit_url: str) -> None:
+    async def run() -> None:
+        studio = make_studio(Limits())
+        avatar, compositor = await studio.shelf.get("grey")
+        access = start_stream(livekit_url, "probe").room
+
+        async with Probe(access, avatar, compositor, studio.inference) as probe:
+            guest = await Guest.join(livekit_url, "probe", "guest")
+            two = await probe.trial(2)
+            await guest.until(lambda: len(guest.pictures) > 20)
+            one = await probe.trial(1)
+
+        assert 15 < two.fps < 30
+        assert 15 < one.fps < 30
+        assert two.late_p99_ms < 1000
+        assert any(picture.number > 0 for picture in guest.pictures)
         await guest.leave()
         studio.inference.close()
 

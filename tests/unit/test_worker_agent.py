@@ -158,7 +158,7 @@ class Scene:
     async def _boot(self) -> Register:
         return REGISTER
 
-    async def _measure(self) -> int:
+    async def _measure(self, _: RoomAccess) -> int:
         await self.may_measure.wait()
         return 2
 

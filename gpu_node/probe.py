@@ -1,0 +1,202 @@
+"""Finds by trying how many streams hold, in a room of its own: engine, sound, encoding, transport.
+
+One participant publishes a pair of tracks a stream, and every stream speaks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import numpy as np
+from livekit import rtc
+
+from control.contracts.worker import RoomAccess
+from gpu_node.avatars.package import Avatar
+from gpu_node.compositor import Compositor
+from gpu_node.features import FPS
+from gpu_node.inference import Inference
+from gpu_node.metrics import Metrics
+from gpu_node.pacing import Pacer
+from gpu_node.pcm import PLAYOUT_RATE_HZ, PcmFormat
+from gpu_node.performance import Performance
+from gpu_node.room import Tracks
+from gpu_node.segment import Segment
+
+LATE_P99_MS, LEAST_FPS = 40.0, 24.5
+_SETTLE_S, _TRIAL_S = 0.8, 2.4
+_SPEECH_AHEAD_S = 1.5
+_BUDGET_S = 17.0
+_JOIN_S = 5.0
+_MOST = 1000
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Of the worst stream."""
+
+    fps: float
+    late_p99_ms: float
+
+    @property
+    def holds(self) -> bool:
+        """25 fps, hardly ever late."""
+        return self.fps >= LEAST_FPS and self.late_p99_ms <= LATE_P99_MS
+
+
+async def search(
+    first: int,
+    holds: Callable[[int], Awaitable[bool]],
+    clock: Callable[[], float] = time.monotonic,
+    budget_s: float = _BUDGET_S,
+) -> int:
+    """The most streams that held, beginning with ``first``; 0 where not even one did.
+
+    Steps grow by a quarter until one fails, and then halve what is between.
+    """
+    until = clock() + budget_s
+    best, failed, at = 0, _MOST + 1, max(1, min(first, _MOST))
+    while best < at < failed and clock() < until:
+        if await holds(at):
+            best = at
+            at = (best + failed) // 2 if failed <= _MOST else max(at + 1, math.ceil(at * 1.25))
+        else:
+            failed = at
+            at = (best + failed) // 2 if best else max(1, int(at * 0.75))
+    return best
+
+
+class _Observer:
+    def started(self, segment: Segment) -> None:
+        """Nobody listens."""
+
+    def finished(self, segment: Segment, position_s: float, *, interrupted: bool) -> None:
+        """Nobody listens."""
+
+
+@dataclass(eq=False)
+class _Stream:
+    """One that speaks without end."""
+
+    tracks: Tracks
+    metrics: Metrics
+    segment: Segment
+    task: asyncio.Task[None]
+    shown: list[float] = field(default_factory=list)
+    """Lateness of each frame, in seconds."""
+
+    def speak_on(self) -> None:
+        """Keeps some speech ahead of what is played."""
+        ahead_s = self.segment.duration_s - self.segment.frame / FPS
+        missing = int(max(0.0, _SPEECH_AHEAD_S - ahead_s) * PLAYOUT_RATE_HZ)
+        noise = np.random.default_rng(missing).normal(0, 3000, missing)
+        self.segment.write(noise.astype(np.int16).tobytes())
+
+    def held(self) -> float:
+        """Pictures that were not there in time, so far."""
+        found = self.metrics.registry.get_sample_value("rapido_late_pictures_total")
+        return found or 0.0
+
+
+class Probe:
+    """``async with``: joins the room, and leaves it. Raises rtc.ConnectError, TimeoutError."""
+
+    def __init__(
+        self, access: RoomAccess, avatar: Avatar, compositor: Compositor, inference: Inference
+    ) -> None:
+        self._access = access
+        self._avatar = avatar
+        self._compositor = compositor
+        self._inference = inference
+        self._room = rtc.Room()
+        self._streams: list[_Stream] = []
+
+    async def __aenter__(self) -> Probe:
+        options = rtc.RoomOptions(auto_subscribe=False, single_peer_connection=False)
+        async with asyncio.timeout(_JOIN_S):
+            await self._room.connect(self._access.url, self._access.token, options)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._shrink(0)
+        await self._room.disconnect()
+
+    async def holds(self, streams: int) -> bool:
+        """Do so many hold?"""
+        trial = await self.trial(streams)
+        _log.info(
+            "capacity: %d streams: %.1f fps, 99 %% of the frames at most %.0f ms late",
+            streams,
+            trial.fps,
+            trial.late_p99_ms,
+        )
+        return trial.holds
+
+    async def trial(self, streams: int) -> Trial:
+        """So many speak for some seconds."""
+        await self._shrink(streams)
+        missing = streams - len(self._streams)
+        self._streams += await asyncio.gather(*(self._start() for _ in range(missing)))
+        await self._speak(_SETTLE_S)
+        before = [one.held() for one in self._streams]
+        for one in self._streams:
+            one.shown.clear()
+        began = time.monotonic()
+        await self._speak(_TRIAL_S)
+        took_s = time.monotonic() - began
+        seen = [
+            self._seen(one, held, took_s) for one, held in zip(self._streams, before, strict=True)
+        ]
+        return Trial(min(one.fps for one in seen), max(one.late_p99_ms for one in seen))
+
+    @staticmethod
+    def _seen(stream: _Stream, held_before: float, took_s: float) -> Trial:
+        """A held picture counts as a frame that is late by more than is allowed."""
+        held = int(stream.held() - held_before)
+        late = [1e3 * one for one in stream.shown] + [2 * LATE_P99_MS] * held
+        return Trial(
+            len(stream.shown) / took_s, float(np.percentile(late, 99)) if late else math.inf
+        )
+
+    async def _speak(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            for one in self._streams:
+                one.speak_on()
+                if one.task.done():
+                    one.task.result()
+            await asyncio.sleep(min(left, _SPEECH_AHEAD_S / 3))
+
+    async def _start(self) -> _Stream:
+        tracks, metrics = Tracks(*self._avatar.size), Metrics()
+        await tracks.publish(self._room)
+        shown: list[float] = []
+        pacer = Pacer(tracks.sound, tracks.pictures, shown.append)
+        performance = Performance(
+            self._avatar, self._compositor, self._inference, pacer, _Observer(), metrics
+        )
+        segment = Segment("probe", PcmFormat(PLAYOUT_RATE_HZ, 1), reported=False)
+        performance.say(segment)
+        task = asyncio.create_task(performance.run())
+        return _Stream(tracks, metrics, segment, task, shown)
+
+    async def _shrink(self, streams: int) -> None:
+        gone, self._streams = self._streams[streams:], self._streams[:streams]
+        for one in gone:
+            one.task.cancel()
+        if gone:
+            await asyncio.wait([one.task for one in gone])
+        for one in gone:
+            await one.tracks.unpublish(self._room)
+            await one.tracks.close()

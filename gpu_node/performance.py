@@ -150,6 +150,8 @@ class Performance:
         self._last = picture
         still = self._idle_picture()
         if frame == 0:
+            if not self._leaving:
+                self._pacer.clear()  # only silence is queued: nobody shall wait for its end
             self._starting[segment] = self._loop.call_later(
                 self._pacer.lead_s, self._started, segment
             )

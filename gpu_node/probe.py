@@ -25,7 +25,7 @@ from gpu_node.metrics import Metrics
 from gpu_node.pacing import Pacer
 from gpu_node.pcm import PLAYOUT_RATE_HZ, PcmFormat
 from gpu_node.performance import Performance
-from gpu_node.room import Tracks
+from gpu_node.room import Tracks, connect
 from gpu_node.segment import Segment
 
 LATE_P99_MS, LEAST_FPS = 40.0, 24.5
@@ -120,7 +120,7 @@ class Probe:
     async def __aenter__(self) -> Probe:
         options = rtc.RoomOptions(auto_subscribe=False, single_peer_connection=False)
         async with asyncio.timeout(_JOIN_S):
-            await self._room.connect(self._access.url, self._access.token, options)
+            await connect(self._room, self._access.url, self._access.token, options)
         return self
 
     async def __aexit__(

@@ -53,6 +53,31 @@ class _Pictures:
         self.source.capture_frame(rtc.VideoFrame(*self._size, kind, data), metadata=stamp)
 
 
+async def connect(room: rtc.Room, url: str, token: str, options: rtc.RoomOptions) -> None:
+    """Connects. Raises rtc.ConnectError.
+
+    Who gives up waiting leaves it connecting in the background, to be left again: the library ends
+    its whole process some seconds after a connect that was cancelled half way.
+    """
+    connecting = asyncio.ensure_future(room.connect(url, token, options))
+    try:
+        await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        task = asyncio.ensure_future(_abandon(room, connecting))
+        _abandoned.add(task)
+        task.add_done_callback(_abandoned.discard)
+        raise
+
+
+_abandoned: set[asyncio.Future[None]] = set()
+
+
+async def _abandon(room: rtc.Room, connecting: asyncio.Future[None]) -> None:
+    await asyncio.wait({connecting})
+    if not connecting.cancelled() and connecting.exception() is None:
+        await room.disconnect()
+
+
 class Tracks:
     """A picture and a voice, with the sources that feed them."""
 
@@ -133,7 +158,7 @@ class AvatarRoom:
         room.register_byte_stream_handler(AUDIO_STREAM, self._on_stream)
         # measured: two peer connections bring the first frame a third sooner
         options = rtc.RoomOptions(auto_subscribe=False, single_peer_connection=False)
-        await room.connect(access.url, access.token, options)
+        await connect(room, access.url, access.token, options)
         room.local_participant.register_rpc_method(CLEAR_BUFFER, self._on_clear)
         await self.tracks.publish(room)
 

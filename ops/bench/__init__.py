@@ -9,6 +9,7 @@ from ops.bench.control import control
 from ops.bench.engine import engine
 from ops.bench.load import load
 from ops.bench.placement import placement
+from ops.bench.stream import stream
 from ops.figures import Figure
 
 Bench = Callable[[Path, bool, Callable[[str], None]], dict[str, Figure]]
@@ -19,4 +20,5 @@ BENCHES: Mapping[str, Bench] = {
     "placement": placement,
     "load": load,
     "engine": engine,
+    "stream": stream,
 }

@@ -50,8 +50,8 @@ class Sound:
 
 def find(sound: Sound, speech: Array, speech_hz: int) -> tuple[int, float]:
     """Where (sample) the speech begins in the sound, and how alike they are, 0..1."""
-    heard = _resample(sound.pcm, RATE_HZ, _EAR_HZ)
-    said = _resample(speech, speech_hz, _EAR_HZ)
+    heard = resample(sound.pcm, RATE_HZ, _EAR_HZ)
+    said = resample(speech, speech_hz, _EAR_HZ)
     n = 1 << (len(heard) + len(said)).bit_length()
     cross = np.fft.irfft(np.fft.rfft(heard, n) * np.conj(np.fft.rfft(said, n)), n)
     lag = int(np.argmax(cross[: len(heard)]))
@@ -61,7 +61,8 @@ def find(sound: Sound, speech: Array, speech_hz: int) -> tuple[int, float]:
     return lag * RATE_HZ // _EAR_HZ, alike
 
 
-def _resample(pcm: Array, from_hz: int, to_hz: int) -> Array:
+def resample(pcm: Array, from_hz: int, to_hz: int) -> Array:
+    """By its spectrum: no delay, nothing aliased."""
     if from_hz == to_hz:
         return pcm
     length = round(len(pcm) * to_hz / from_hz)
@@ -78,8 +79,8 @@ def sound_against_picture(
     again in the sound, so that drift and stretching by the jitter buffer count.
     """
     shown = {one.number: one.at_s for one in seen if one.number >= 0}
-    heard = _resample(sound.pcm, RATE_HZ, _EAR_HZ)
-    said = _resample(speech, speech_hz, _EAR_HZ)
+    heard = resample(sound.pcm, RATE_HZ, _EAR_HZ)
+    said = resample(speech, speech_hz, _EAR_HZ)
     base = start * _EAR_HZ // RATE_HZ
     window, slack = int(0.6 * _EAR_HZ), int(0.15 * _EAR_HZ)
     offsets = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -11,6 +12,7 @@ import pytest
 from livekit import api
 
 from gpu_node.probe import Probe
+from gpu_node.room import AvatarRoom
 from gpu_node.session import AvatarStream, Limits
 from gpu_node.sessions import StreamFailed
 from tests.integration.worker_room import (
@@ -157,6 +159,29 @@ def test_a_warm_room_that_nobody_took_is_left_and_a_lost_one_is_told(livekit_url
         assert AVATAR_IDENTITY not in guest.room.remote_participants
         await guest.leave()
         studio.inference.close()
+
+    asyncio.run(run())
+
+
+def test_who_gives_up_joining_leaves_no_participant_and_lives_on(livekit_url: str) -> None:
+    async def run() -> None:
+        watcher = await Guest.join(livekit_url, "hasty", "watcher")
+        came, left = asyncio.Event(), asyncio.Event()
+        watcher.room.on("participant_connected", lambda _: came.set())
+        watcher.room.on("participant_disconnected", lambda _: left.set())
+        room = AvatarRoom(256, 256)
+        joining = asyncio.create_task(room.join(start_stream(livekit_url, "hasty").room))
+        async with asyncio.timeout(10):
+            await came.wait()  # the server has it, the library is not done with it
+
+        joining.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await joining
+        await room.leave()
+
+        async with asyncio.timeout(10):
+            await left.wait()
+        await watcher.leave()
 
     asyncio.run(run())
 

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from livekit import rtc
 
+from gpu_node.room import connect
+
 RATE_HZ = 48_000
 _JOIN_S, _LEAVE_S = 15.0, 3.0
 
@@ -57,7 +59,7 @@ class Learner:
     async def join(self, url: str, token: str) -> None:
         """Connects; tracks are watched from their subscription on."""
         self.room.on("track_subscribed", self._watch)
-        await asyncio.wait_for(self.room.connect(url, token), _JOIN_S)
+        await asyncio.wait_for(connect(self.room, url, token, rtc.RoomOptions()), _JOIN_S)
 
     def _watch(
         self,

@@ -36,7 +36,8 @@ RATE_HZ = 24_000
 LOUD = 0.1
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Free a moment ago."""
     probes = [socket.socket() for _ in range(count)]
     for probe in probes:
         probe.bind(("127.0.0.1", 0))
@@ -47,9 +48,9 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def running_livekit(log: Path) -> Iterator[str]:
+def running_livekit(log: Path, ports: Sequence[int] = ()) -> Iterator[str]:
     """The server's address, once it answers."""
-    port, udp_port, tcp_port = _free_ports(3)
+    port, udp_port, tcp_port = ports or free_ports(3)
     config = {
         "port": port,
         "bind_addresses": ["127.0.0.1"],
@@ -70,7 +71,7 @@ def running_livekit(log: Path) -> Iterator[str]:
         _until_it_answers(f"http://127.0.0.1:{port}", server, log)
         yield f"ws://127.0.0.1:{port}"
     finally:
-        server.terminate()
+        server.kill() if ports else server.terminate()
         server.wait(10)
 
 

@@ -75,7 +75,7 @@ class Performance:
         now = self._loop.time()
         positions = {s: self._position(s, now) for s in self._leaving}
         if self._leaving:
-            self._pacer.clear()
+            self._metrics.dropped.inc(self._pacer.clear())
         self._generation += 1
         over = list(dict.fromkeys([*self._leaving, *self._segments]))
         for handle in [h for _, h in self._leaving.values() if h is not None]:
@@ -146,6 +146,7 @@ class Performance:
         sound, windows = segment.take()
         picture = await self._picture(segment, frame, windows)
         if generation != self._generation:
+            self._metrics.dropped.inc()
             return
         self._last = picture
         still = self._idle_picture()
@@ -180,7 +181,7 @@ class Performance:
             task, self._late = self._late, None
             if task is not None:
                 return task.result()
-        self._metrics.late_pictures.inc()
+        self._metrics.held.inc()
         return self._last if self._last is not None else self._idle_picture()
 
     def _idle_picture(self) -> Picture:

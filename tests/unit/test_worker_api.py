@@ -27,6 +27,7 @@ class Standing:
     worker_id = "w-1"
     key: bytes | None = KEY
     unready: str | None = None
+    unwell: str | None = None
 
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions

@@ -179,9 +179,10 @@ class Performance:
         done, _ = await asyncio.wait({self._late}, timeout=patience_s)
         if done:
             task, self._late = self._late, None
-            if task is not None:
+            if task is not None:  # else an interruption dropped it
                 return task.result()
-        self._metrics.held.inc()
+        else:
+            self._metrics.held.inc()
         return self._last if self._last is not None else self._idle_picture()
 
     def _idle_picture(self) -> Picture:

@@ -68,14 +68,10 @@ class AvatarStream:
     """
 
     def __init__(
-        self,
-        ask: StartStream,
-        studio: Studio,
-        on_first_frame: Callable[[], None],
-        start: Start = "cold",
+        self, ask: StartStream, studio: Studio, on_first_frame: Callable[[], None]
     ) -> None:
         self.ask = ask
-        self.start: Start = start
+        self.start: Start = "cold"
         self.state: Literal["joining", "live", "ending"] = "joining"
         self.frames = 0
         self._studio = studio

@@ -27,6 +27,7 @@ class Standing:
     worker_id = "w-1"
     key: bytes | None = KEY
     unready: str | None = None
+    unwell: str | None = None
 
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
@@ -61,10 +62,11 @@ class Bench:
         self.told: list[tuple[str, str, str]] = []
         self.failed = asyncio.Event()
         self.streams: list[FakeStream] = []
-        self.sessions = Sessions(self._make, lambda: ["demo"], self._tell, Metrics())
+        metrics = Metrics()
+        self.sessions = Sessions(self._make, lambda: ["demo"], self._tell, metrics)
         self.sessions.slots = 2
         self.standing = Standing(self.sessions)
-        app = make_app(self.standing, self.sessions, Metrics())
+        app = make_app(self.standing, self.sessions, metrics)
         transport = httpx.ASGITransport(app=app)
         self.http = httpx.AsyncClient(transport=transport, base_url="http://worker")
 
@@ -275,6 +277,29 @@ def test_probes_need_none() -> None:
         bench.standing.unready = "The engine is warming up."
         assert_problem(await bench.http.get("/ready"), 503, "unready")
         assert_problem(await bench.http.get("/nothing"), 404, "not-found")
+
+    scene(play)
+
+
+def test_a_sick_worker_says_why_to_its_probes() -> None:
+    async def play(bench: Bench) -> None:
+        bench.standing.unwell = "A batch has run for over 2 s."
+        answer = await bench.http.get("/health")
+        assert_problem(answer, 503, "unwell")
+        assert answer.json()["detail"] == "A batch has run for over 2 s."
+
+    scene(play)
+
+
+def test_the_metrics_count_sessions_by_their_present_state() -> None:
+    async def play(bench: Bench) -> None:
+        await bench.start()
+        assert 'rapido_sessions{state="live"} 1.0' in (await bench.http.get("/metrics")).text
+        bench.streams[0].state = "ending"
+        text = (await bench.http.get("/metrics")).text
+        assert 'rapido_sessions{state="live"} 0.0' in text
+        assert 'rapido_sessions{state="ending"} 1.0' in text
+        assert "rapido_learners 1.0" in text
 
     scene(play)
 

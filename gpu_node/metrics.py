@@ -53,7 +53,7 @@ class Lateness:
         self._forget(int(self._clock()))
         if not self._seconds:
             return 0.0
-        # a second's at once: of fifty streams one by one would take half a tick
+        # a second's at once: one by one those of fifty streams would hold the loop for 5 ms
         recent = np.concatenate([np.frombuffer(late) for _, late in self._seconds])
         return min(60_000.0, float(np.percentile(recent, 95)) * 1000.0)
 

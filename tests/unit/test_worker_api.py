@@ -13,6 +13,7 @@ import jwt
 import pytest
 
 from control.contracts.worker import LeaseRef, StartStream
+from gpu_node import sessions
 from gpu_node.api import make_app
 from gpu_node.metrics import Metrics
 from gpu_node.sessions import Sessions, StreamFailed
@@ -316,6 +317,23 @@ def test_a_failing_session_is_told_and_harms_no_other(error: Exception) -> None:
 
         assert [one.session_id for one in bench.sessions.running()] == ["s-use1-zzzzzzzz99"]
         assert ("failed", SESSION) in [(kind, session) for kind, session, _ in bench.told]
+
+    scene(play)
+
+
+def test_a_session_that_does_not_leave_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "_LEAVE_LIMIT_S", 0.01)
+
+    async def play(bench: Bench) -> None:
+        await bench.start()
+        bench.streams[0].stop = lambda _: None
+
+        assert (await bench.delete()).status_code == 204
+
+        async with asyncio.timeout(10):
+            await bench.sessions.empty()
+            await bench.failed.wait()
+        assert bench.told[-1] == ("failed", SESSION, "The stream was cut off.")
 
     scene(play)
 

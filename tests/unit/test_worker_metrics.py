@@ -23,7 +23,7 @@ from gpu_node.emf import Emf, document
 from gpu_node.engine.port import Timing
 from gpu_node.gpu import Gpu, GpuCollector, GpuLost, GpuSample, NvmlDevice, find
 from gpu_node.inference import Inference, Work
-from gpu_node.metrics import Metrics
+from gpu_node.metrics import Lateness, Metrics
 from gpu_node.pacing import Pacer
 from gpu_node.pcm import PcmFormat
 from gpu_node.performance import Performance
@@ -209,6 +209,20 @@ def test_every_setting_is_in_the_workers_page_and_no_other() -> None:
     told = set(re.findall(r"^\| `(RAPIDO_[A-Z_]+)`", PAGE.read_text(), re.MULTILINE))
 
     assert told == read
+
+
+def test_lateness_is_that_of_the_last_minute() -> None:
+    now = [0.0]
+    lateness = Lateness(lambda: now[0])
+    assert lateness.p95_ms() == 0.0
+    for at in range(90):
+        now[0] = float(at)
+        for late_ms in range(101):
+            lateness.add((late_ms + (1_000 if at < 25 else 0)) / 1000)
+
+    assert lateness.p95_ms() == pytest.approx(95.0)
+    now[0] += 61.0
+    assert lateness.p95_ms() == 0.0
 
 
 class Engine:

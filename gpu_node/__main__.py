@@ -16,10 +16,11 @@ import uvicorn
 from fastapi import FastAPI
 
 from gpu_node import logs
-from gpu_node.agent import Agent, Superseded
+from gpu_node.agent import Agent, Superseded, Unwell
 from gpu_node.sessions import Sessions
 from gpu_node.settings import Settings, SettingsError, from_environment
 
+_UNWELL = 3
 _log = logging.getLogger("gpu_node")
 
 
@@ -51,6 +52,7 @@ class _Server(uvicorn.Server):
 
 def main(make: Callable[[Settings, str], Working] = _worker) -> int:
     """0: left in order. 1: could not work, or a newer instance took the name. 2: settings.
+    3: its engine or GPU is sick, and only a new process helps.
 
     ``make`` is given the settings and the URL under which the worker is reached.
     """
@@ -86,7 +88,10 @@ async def _serve(
     code = 0
     if agent.done():
         code = _say_why(agent)
-        await worker.sessions.close("The worker was superseded.", revoked=True)
+        if code == _UNWELL:
+            await worker.agent.leave(0.0, hurry)
+        else:
+            await worker.sessions.close("The worker was superseded.", revoked=True)
     else:
         await worker.agent.leave(settings.drain_limit_s, hurry)
         agent.cancel()
@@ -102,6 +107,9 @@ def _say_why(agent: asyncio.Task[None]) -> int:
     error = agent.exception()
     while isinstance(error, BaseExceptionGroup) and error.exceptions:
         error = error.exceptions[0]
+    if isinstance(error, Unwell):
+        _log.error("a new process is needed: %s", error)
+        return _UNWELL
     if isinstance(error, Superseded):
         _log.error("stopping: %s", error)
     else:
@@ -123,4 +131,9 @@ def _signals() -> tuple[asyncio.Event, asyncio.Event]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if code == _UNWELL:
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(code)  # threads that hang in a driver would hold an orderly end for ever
+    sys.exit(code)

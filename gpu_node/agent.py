@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol
 
 from control.contracts.worker import (
     Heartbeat,
@@ -59,6 +59,10 @@ class Warm(Protocol):
         """Sits in exactly these."""
 
 
+class Unwell(Exception):
+    """The worker is sick and does not recover by itself: its process must start anew."""
+
+
 class Superseded(Exception):
     """A newer instance registered under this worker's name."""
 
@@ -80,6 +84,7 @@ class Agent:
     ) -> None:
         self.worker_id = worker_id
         self.key: bytes | None = None
+        self.unwell: str | None = None
         self._cell = cell
         self._metrics = metrics
         self._boot = boot
@@ -91,23 +96,35 @@ class Agent:
         self._registration: int | None = None
         self._probe: RoomAccess | None = None
         self._governor: Governor | None = None
-        self._measured = False
+        self._slots: int | None = None
+        self._alongside: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
         self._leaving = False
         self._drained_here = False
         self._drained_by_cell = False
         self._interval_s = 5.0
         self._beat_now = asyncio.Event()
+        metrics.slots.set_function(lambda: self.slots)
 
     def serve(self, sessions: Sessions) -> None:
         """The sessions this agent speaks for."""
         self._sessions = sessions
 
+    def alongside(self, *jobs: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """What runs as long as the worker is registered; what they raise ends ``run``."""
+        self._alongside = jobs
+
+    @property
+    def slots(self) -> int:
+        """As the heartbeat tells them: none while the worker is unwell."""
+        return 0 if self.unwell is not None or self._slots is None else self._slots
+
     @property
     def state(self) -> WorkerState:
         """As the heartbeat tells it."""
-        if self._drained_here or self._drained_by_cell or self._leaving:
+        drained = self._drained_here or self._drained_by_cell or self._leaving
+        if drained or self.unwell is not None:
             return WorkerState.DRAINING
-        return WorkerState.READY if self._measured else WorkerState.WARMING
+        return WorkerState.WARMING if self._slots is None else WorkerState.READY
 
     @property
     def unready(self) -> str | None:
@@ -116,9 +133,9 @@ class Agent:
             return "The engine is warming up: no frame was rendered yet."
         if self._registration is None:
             return "The cell has not taken this worker's registration yet."
-        if not self._measured:
+        if self._slots is None:
             return "The worker is measuring how many streams it can hold."
-        return None
+        return self.unwell
 
     def beat_soon(self) -> None:
         """Something changed that the cell should hear of before the next heartbeat is due."""
@@ -129,13 +146,22 @@ class Agent:
         self._drained_here = True
         self._apply()
 
+    def stand(self, unwell: str | None) -> None:
+        """What the watchdog finds: why the worker is sick, None while it is not."""
+        changed = (unwell is None) != (self.unwell is None)
+        self.unwell = unwell
+        if changed:
+            self._apply()
+
     async def run(self) -> None:
-        """Until cancelled. Raises Superseded, and what the boot raises."""
+        """Until cancelled. Raises Superseded, and what the boot and the jobs alongside raise."""
         self._register = await self._boot()
         await self._enrol(self._register)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._announce())
             tasks.create_task(self._beat())
+            for job in self._alongside:
+                tasks.create_task(job())
 
     async def tell(self, kind: EventKind, ask: StartStream, reason: str) -> None:
         """Tells the cell until it accepts or refuses; a refused first frame ends the stream."""
@@ -211,12 +237,10 @@ class Agent:
 
     async def _announce(self) -> None:
         assert self._probe is not None
-        slots = await self._measure(self._probe)
-        self._governor = Governor(slots)
-        self._metrics.slots.set(slots)
+        self._slots = await self._measure(self._probe)
+        self._governor = Governor(self._slots)
         if self._sessions is not None:
-            self._sessions.slots = slots
-        self._measured = True
+            self._sessions.slots = self._slots
         self._apply()
 
     def _apply(self) -> None:
@@ -266,7 +290,7 @@ class Agent:
         return Heartbeat(
             registration=self._registration,
             state=self.state,
-            slots=sessions.slots if sessions is not None else 0,
+            slots=self.slots,
             avatars=self._register.avatars,
             running=sessions.running() if sessions is not None else (),
             lateness_p95_ms=self._metrics.lateness.percentile_ms(95),
@@ -282,8 +306,7 @@ class Agent:
         slots = self._governor.look(time.monotonic(), running, late_ms)
         if slots != before:
             _log.warning("capacity: %d slots now, of %d", slots, self._governor.rated)
-            self._sessions.slots = slots
-            self._metrics.slots.set(slots)
+            self._slots = self._sessions.slots = slots
 
     def _obey(self, reply: HeartbeatReply) -> None:
         self._interval_s = max(_LEAST_INTERVAL_S, reply.heartbeat_interval_s)

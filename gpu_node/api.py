@@ -40,6 +40,10 @@ class Standing(Protocol):
     def unready(self) -> str | None:
         """What is still missing; None once a frame was rendered and the cell knows us."""
 
+    @property
+    def unwell(self) -> str | None:
+        """Why the worker is sick; None while it is not."""
+
     def drain(self) -> None:
         """No new session from now on."""
 
@@ -81,8 +85,11 @@ def make_app(standing: Standing, sessions: Sessions, metrics: Metrics) -> FastAP
 
 def _open_calls(app: FastAPI, standing: Standing, metrics: Metrics) -> None:
     @app.get("/health")
-    async def health() -> dict[str, str]:
-        return {"status": "ok", "worker_id": standing.worker_id}
+    async def health() -> Response:
+        sick = standing.unwell
+        if sick is not None:
+            return problem(503, "unwell", sick)
+        return JSONResponse({"status": "ok", "worker_id": standing.worker_id})
 
     @app.get("/ready")
     async def ready() -> Response:

@@ -9,15 +9,14 @@ import os
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from gpu_node.avatars.package import Avatar
 from gpu_node.engine import Engine, FrameJob
 from gpu_node.features import COLUMNS, FEATURES, FPS, LOOKAHEAD_FRAMES, N_MELS
+from gpu_node.metrics import Limit
 
-Limit = Literal["gpu", "host_cpu", "memory", "encoder"]
 _BATCHES = (1, 4, 8)
 _ENGINE_SHARE = 0.8
 """Of the engine's time: the rest absorbs what comes at once."""

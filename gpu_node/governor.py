@@ -4,7 +4,7 @@ from __future__ import annotations
 
 LATE_MS, CALM_MS = 40.0, 20.0
 LATE_FOR_S, CALM_FOR_S = 15.0, 30.0
-WINDOW_S = 10.0
+WINDOW_S = 10
 """Of the frames that are looked at."""
 
 

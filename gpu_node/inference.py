@@ -6,10 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +16,9 @@ import numpy.typing as npt
 from gpu_node.avatars.package import Avatar
 from gpu_node.compositor import Compositor
 from gpu_node.engine import Engine, FrameJob
+from gpu_node.engine.faults import is_lost
+from gpu_node.engine.port import Timing
+from gpu_node.engine_thread import EngineThread
 from gpu_node.metrics import Metrics
 from gpu_node.segment import Segment
 
@@ -24,6 +26,7 @@ Picture = npt.NDArray[np.uint8]
 Features = list[npt.NDArray[np.float32]]
 S = TypeVar("S")
 T = TypeVar("T")
+_CLOSE_LIMIT_S = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -38,14 +41,28 @@ class Work:
     windows: list[npt.NDArray[np.float32]]
 
 
-class Inference:
-    """Everything that touches the engine goes through here, in one thread and in order."""
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    work: Work
+    future: asyncio.Future[Picture]
+    at: float
 
-    def __init__(self, engine: Engine, metrics: Metrics) -> None:
+
+class Inference:
+    """Everything that touches the engine goes through here, in one thread and in order.
+
+    ``lost`` says why the engine's device is gone, until it renders again; its watchdog reads it.
+    """
+
+    def __init__(
+        self, engine: Engine, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.engine = engine
+        self.lost: str | None = None
+        self.thread = EngineThread(clock)
+        self._clock = clock
         self._metrics = metrics
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        self._waiting: list[tuple[Work, asyncio.Future[Picture]]] = []
+        self._waiting: list[_Asked] = []
         self._busy: asyncio.Task[None] | None = None
 
     async def prepare(self, avatar: Avatar, compositor: Compositor) -> None:
@@ -54,34 +71,38 @@ class Inference:
 
     async def call(self, function: Callable[[], T]) -> T:
         """Runs ``function`` in the engine's thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+        return await asyncio.wrap_future(self.thread.submit("load", partial(self._told, function)))
 
     async def picture(self, work: Work) -> Picture:
         """uint8 (h * 3 / 2, w), I420. Raises what the engine raised for this one."""
         future: asyncio.Future[Picture] = asyncio.get_running_loop().create_future()
-        began = time.monotonic()
-        self._waiting.append((work, future))
+        began = self._clock()
+        self._waiting.append(_Asked(work, future, began))
         if self._busy is None or self._busy.done():
             self._busy = asyncio.create_task(self._run())
         picture = await future
-        self._metrics.render.observe(time.monotonic() - began)
+        self._metrics.picture.observe(self._clock() - began)
         return picture
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         while self._waiting:
             batch, self._waiting = self._waiting, []
-            works = [work for work, _ in batch]
-            outcomes = await loop.run_in_executor(self._thread, self._render, works)
-            for (_, future), outcome in zip(batch, outcomes, strict=True):
-                if future.cancelled():
+            done = self.thread.submit("batch", partial(self._render, batch))
+            outcomes = await asyncio.wrap_future(done)
+            for asked, outcome in zip(batch, outcomes, strict=True):
+                if asked.future.cancelled():
                     continue
                 if isinstance(outcome, Exception):
-                    future.set_exception(outcome)
+                    asked.future.set_exception(outcome)
                 else:
-                    future.set_result(outcome)
+                    asked.future.set_result(outcome)
 
-    def _render(self, works: list[Work]) -> list[Picture | Exception]:
+    def _render(self, batch: list[_Asked]) -> list[Picture | Exception]:
+        began = self._clock()
+        for asked in batch:
+            self._metrics.stage("wait", began - asked.at)
+        self._metrics.batch.observe(len(batch))
+        works = [asked.work for asked in batch]
         outcomes: list[Picture | Exception] = [RuntimeError("no picture")] * len(works)
         jobs: list[tuple[int, FrameJob]] = []
         for at, heard in self._heard(list(enumerate(works))):
@@ -92,7 +113,7 @@ class Inference:
             work.segment.features.extend(heard)
             audio = work.segment.audio_window(work.frame)
             jobs.append((at, FrameJob(work.avatar, work.background, audio)))
-        for at, picture in _each(jobs, self.engine.render):
+        for at, picture in _each(jobs, partial(self._told, self._pictures)):
             outcomes[at] = picture
         return outcomes
 
@@ -100,17 +121,38 @@ class Inference:
         """The fresh features of every work, one batch an avatar."""
         for avatar in dict.fromkeys(work.avatar for _, work in works):
             mine = [(at, work) for at, work in works if work.avatar is avatar]
-            yield from _each(mine, partial(self._features, avatar))
+            yield from _each(mine, partial(self._told, partial(self._features, avatar)))
 
     def _features(self, avatar: Avatar, works: Sequence[Work]) -> list[Features]:
         windows = [window for work in works for window in work.windows]
+        began = self._clock()
         made = iter(self.engine.encode(avatar, windows))
+        self._metrics.stage("features", self._clock() - began)
         return [[next(made) for _ in work.windows] for work in works]
 
-    def close(self) -> None:
-        """Waits for the running batch; nothing more is rendered."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
-        self.engine.close()
+    def _pictures(self, jobs: Sequence[FrameJob]) -> list[Picture]:
+        began = self._clock()
+        made = self.engine.render(jobs)
+        self._metrics.stage("render", self._clock() - began)
+        timing = getattr(self.engine, "last_timing", None)
+        if isinstance(timing, Timing):
+            self._metrics.stage("network", timing.network_s)
+            self._metrics.stage("composition", timing.composition_s)
+        self.lost = None
+        return made
+
+    def _told(self, function: Callable[..., T], *given: Any) -> T:
+        """What ``function`` makes; an error that the device does not survive is kept."""
+        try:
+            return function(*given)
+        except Exception as error:
+            if is_lost(error):
+                self.lost = f"{type(error).__name__}: {error}"[:300]
+            raise
+
+    def close(self, limit_s: float = _CLOSE_LIMIT_S) -> bool:
+        """Waits for the running batch; nothing more is rendered. False if it never came back."""
+        return self.thread.close(self.engine.close, limit_s)
 
 
 def _each(
@@ -123,8 +165,8 @@ def _each(
     try:
         made = batch([item for _, item in items])
     except Exception as error:  # noqa: BLE001 - handed to the sessions it belongs to
-        if len(items) == 1:
-            yield items[0][0], error
+        if len(items) == 1 or is_lost(error):
+            yield from ((at, error) for at, _ in items)
             return
         _log.warning("a batch failed; its jobs are tried one by one", exc_info=True)
         for item in items:

@@ -101,8 +101,12 @@ class Pacer:
         )
         return True
 
-    def clear(self) -> None:
-        """Drops the queued sound at once; its pictures go on with the mouth shut."""
+    def clear(self) -> int:
+        """Drops the queued sound at once; its pictures go on with the mouth shut.
+
+        How many speaking pictures are not shown for that.
+        """
+        dropped = sum(shot.number >= 0 for shot in self._pending)
         self._epoch += 1
         self._sound.clear()
         self._empty_at = self._loop.time()
@@ -113,6 +117,7 @@ class Pacer:
                 handle.cancel()
                 del self._pending[shot]
         self._due = min(self._due, resumes_at - FRAME_S)
+        return dropped
 
     def stop(self) -> None:
         """Nothing more is shown."""

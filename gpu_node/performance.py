@@ -75,7 +75,7 @@ class Performance:
         now = self._loop.time()
         positions = {s: self._position(s, now) for s in self._leaving}
         if self._leaving:
-            self._pacer.clear()
+            self._metrics.dropped.inc(self._pacer.clear())
         self._generation += 1
         over = list(dict.fromkeys([*self._leaving, *self._segments]))
         for handle in [h for _, h in self._leaving.values() if h is not None]:
@@ -146,6 +146,7 @@ class Performance:
         sound, windows = segment.take()
         picture = await self._picture(segment, frame, windows)
         if generation != self._generation:
+            self._metrics.dropped.inc()
             return
         self._last = picture
         still = self._idle_picture()
@@ -180,9 +181,10 @@ class Performance:
         done, _ = await asyncio.wait({self._late}, timeout=patience_s)
         if done:
             task, self._late = self._late, None
-            if task is not None:
+            if task is not None:  # else an interruption dropped it
                 return task.result()
-        self._metrics.held()
+        else:
+            self._metrics.hold()
         return self._last if self._last is not None else self._idle_picture()
 
     def _idle_picture(self) -> Picture:

@@ -100,7 +100,7 @@ class _Stream:
 
     def held(self) -> float:
         """Pictures that were not there in time, so far."""
-        found = self.metrics.registry.get_sample_value("rapido_late_pictures_total")
+        found = self.metrics.registry.get_sample_value("rapido_frames_held_total")
         return found or 0.0
 
 

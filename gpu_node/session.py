@@ -14,8 +14,8 @@ from livekit import rtc
 from control.contracts.worker import StartStream
 from gpu_node.avatars.package import AvatarError
 from gpu_node.inference import Inference
-from gpu_node.metrics import Metrics
-from gpu_node.pacing import Pacer
+from gpu_node.metrics import Metrics, Start
+from gpu_node.pacing import Pacer, Picture, PictureOut
 from gpu_node.performance import Performance
 from gpu_node.playback import PlaybackReports
 from gpu_node.room import AvatarRoom
@@ -25,6 +25,7 @@ from gpu_node.speech import Speech
 from gpu_node.warm import WarmRooms
 
 _REPORTS_FLUSH_S = 0.5
+_CURTAIN_S = 2.0
 _log = logging.getLogger(__name__)
 
 
@@ -48,17 +49,36 @@ class Studio:
     limits: Limits = Limits()
 
 
+class _Published:
+    """Pictures on their way out, with the time that takes."""
+
+    def __init__(self, pictures: PictureOut, metrics: Metrics) -> None:
+        self._pictures = pictures
+        self._metrics = metrics
+
+    def show(self, picture: Picture, number: int) -> None:
+        """See PictureOut."""
+        began = time.perf_counter()
+        self._pictures.show(picture, number)
+        self._metrics.stage("publication", time.perf_counter() - began)
+
+
 class AvatarStream:
-    """One avatar in one room. ``run`` returns why it ended, or raises StreamFailed."""
+    """One avatar in one room. ``run`` returns why it ended, or raises StreamFailed.
+
+    ``start`` is ``warm`` where the room was joined before anyone asked.
+    """
 
     def __init__(
         self, ask: StartStream, studio: Studio, on_first_frame: Callable[[], None]
     ) -> None:
         self.ask = ask
+        self.start: Start = "cold"
         self.state: Literal["joining", "live", "ending"] = "joining"
         self.frames = 0
         self._studio = studio
         self._on_first_frame = on_first_frame
+        self._asked_at = time.monotonic()
         self._stop: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._room: AvatarRoom | None = None
         self._performance: Performance | None = None
@@ -86,11 +106,14 @@ class AvatarStream:
         except AvatarError as error:
             raise StreamFailed(str(error)) from error
         warm = self._studio.warm.take(self.ask.room, avatar.size)
+        self.start = "cold" if warm is None else "warm"
         room = self._room = warm or AvatarRoom(*avatar.size)
         reports = PlaybackReports(room.rtc)
-        pacer = Pacer(room.tracks.sound, room.tracks.pictures, self._shown)
+        metrics = self._studio.metrics
+        pictures = _Published(room.tracks.pictures, metrics)
+        pacer = Pacer(room.tracks.sound, pictures, self._shown)
         self._performance = Performance(
-            avatar, compositor, self._studio.inference, pacer, reports, self._studio.metrics
+            avatar, compositor, self._studio.inference, pacer, reports, metrics
         )
         speech = Speech(room.rtc, self._performance, self.ask.agent_identity)
         performing: asyncio.Task[None] | None = None
@@ -117,11 +140,13 @@ class AvatarStream:
     async def _leave(
         self, room: AvatarRoom, reports: PlaybackReports, performing: asyncio.Task[None] | None
     ) -> None:
-        if performing is not None:
-            performing.cancel()
-            await asyncio.wait({performing})
-        await reports.flush(_REPORTS_FLUSH_S)
-        await room.leave()
+        try:
+            if performing is not None:
+                performing.cancel()
+                await asyncio.wait({performing}, timeout=_CURTAIN_S)
+            await reports.flush(_REPORTS_FLUSH_S)
+        finally:
+            await room.leave()
 
     async def _until_over(self, room: AvatarRoom, performing: asyncio.Task[None]) -> str:
         began = time.monotonic()
@@ -171,4 +196,6 @@ class AvatarStream:
         if self.frames == 1:
             if self.state == "joining":
                 self.state = "live"
+            took_s = time.monotonic() - self._asked_at
+            self._studio.metrics.first_frame(took_s, self.start)
             self._on_first_frame()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Literal, Protocol
 
 from control.contracts.worker import LeaseRef, Running, StartStream, StreamView
@@ -13,6 +14,8 @@ from gpu_node import logs
 from gpu_node.metrics import Metrics
 
 _REMEMBERED = 10_000
+_LEAVE_LIMIT_S = 20.0
+_STATES = ("joining", "live", "ending")
 _log = logging.getLogger(__name__)
 
 EventKind = Literal["first_frame", "ended", "failed"]
@@ -71,12 +74,14 @@ class Sessions:
         self._make_stream = make_stream
         self._avatars = avatars
         self._tell = tell
-        self._metrics = metrics
         self._streams: dict[str, tuple[Stream, asyncio.Task[None]]] = {}
         self._revoked: set[Stream] = set()
         self._generations: OrderedDict[str, int] = OrderedDict()
         self._telling: set[asyncio.Task[None]] = set()
         self._old: set[asyncio.Task[None]] = set()
+        for state in _STATES:
+            metrics.sessions.labels(state).set_function(partial(self._in, state))
+        metrics.learners.set_function(self._learners)
 
     def start(self, ask: StartStream) -> None:
         """Starts the stream; the same generation again changes nothing. Raises Refused."""
@@ -97,14 +102,13 @@ class Sessions:
             return
         self._check_room_for(ask)
         if running is not None:
-            self._end(running[0], revoked=True, reason="A newer lease took its place.")
+            self._end(*running, revoked=True, reason="A newer lease took its place.")
             self._old.add(running[1])
             running[1].add_done_callback(self._old.discard)
         self._remember(ask)
         stream = self._make_stream(ask, lambda: self._notify("first_frame", ask, ""))
         task = asyncio.create_task(self._run(stream), name=ask.session_id)
         self._streams[ask.session_id] = (stream, task)
-        self._count()
 
     def end(self, session_id: str, generation: int, reason: str) -> None:
         """Ends the stream; one that is not there is ended already. Raises Refused."""
@@ -112,14 +116,39 @@ class Sessions:
             raise Refused("stale-generation", f"A newer lease of {session_id} runs here.")
         running = self._streams.get(session_id)
         if running is not None and running[0].ask.generation <= generation:
-            self._end(running[0], revoked=False, reason=reason)
+            self._end(*running, revoked=False, reason=reason)
+
+    def fail(self, session_id: str, generation: int, reason: str) -> bool:
+        """Tells the cell at once that the stream failed, and lets go of it, whatever it does.
+
+        False where it is not there, or ends already.
+        """
+        stream, task = self._streams.get(session_id, (None, None))
+        if stream is None or task is None or stream.ask.generation != generation:
+            return False
+        if stream.state == "ending" and not task.done():
+            return False
+        self._notify("failed", stream.ask, reason)
+        if task.done():
+            del self._streams[session_id]
+        else:
+            self._end(stream, task, revoked=True, reason=reason)
+        return True
+
+    def dead(self) -> tuple[LeaseRef, ...]:
+        """Sessions whose task is over and never said so."""
+        return tuple(
+            LeaseRef(session_id=stream.ask.session_id, generation=stream.ask.generation)
+            for stream, task in self._streams.values()
+            if task.done()
+        )
 
     def revoke(self, leases: Iterable[LeaseRef]) -> None:
         """Leaves at once what the cell gave to others; nothing is told about these."""
         for lease in leases:
             running = self._streams.get(lease.session_id)
             if running is not None and running[0].ask.generation <= lease.generation:
-                self._end(running[0], revoked=True, reason="The lease was revoked.")
+                self._end(*running, revoked=True, reason="The lease was revoked.")
 
     def running(self) -> tuple[Running, ...]:
         """For the heartbeat."""
@@ -154,13 +183,10 @@ class Sessions:
 
     async def close(self, reason: str, *, revoked: bool = False) -> None:
         """Ends every session, and waits until each left its room."""
-        for stream, _ in list(self._streams.values()):
-            if revoked:
-                self._end(stream, revoked=True, reason=reason)
-            else:
-                self._revoked.add(stream)
+        for stream, task in list(self._streams.values()):
+            if not revoked:
                 self._notify("failed", stream.ask, reason)
-                stream.stop(reason)
+            self._end(stream, task, revoked=True, reason=reason)
         await self.empty()
         if self._telling:
             await asyncio.wait(list(self._telling))
@@ -190,17 +216,20 @@ class Sessions:
             self._generations.popitem(last=False)
 
     def _tasks(self) -> set[asyncio.Task[None]]:
-        return {task for _, task in self._streams.values()} | set(self._old)
+        tasks = {task for _, task in self._streams.values()} | self._old
+        return {task for task in tasks if not task.done()}
 
-    def _end(self, stream: Stream, *, revoked: bool, reason: str) -> None:
+    def _end(self, stream: Stream, task: asyncio.Task[None], *, revoked: bool, reason: str) -> None:
         if revoked:
             self._revoked.add(stream)
         stream.stop(reason)
-        self._count()
+        late = asyncio.get_running_loop().call_later(_LEAVE_LIMIT_S, task.cancel)
+        task.add_done_callback(lambda _: late.cancel())
 
     async def _run(self, stream: Stream) -> None:
         logs.correlation_id.set(stream.ask.correlation_id or stream.ask.session_id)
         kind: EventKind = "ended"
+        reason = ""
         _log.info("session starts", extra={"session_id": stream.ask.session_id})
         try:
             reason = await stream.run()
@@ -210,11 +239,16 @@ class Sessions:
         except Exception as error:  # noqa: BLE001 - one session's, told and logged
             kind, reason = "failed", f"The stream broke ({type(error).__name__})."
             _log.exception("session broke")
+        except asyncio.CancelledError:
+            kind, reason = "failed", "The stream was cut off."
+            raise
         finally:
-            current = self._streams.get(stream.ask.session_id)
-            if current is not None and current[0] is stream:
-                del self._streams[stream.ask.session_id]
-            self._count()
+            self._over(stream, kind, reason)
+
+    def _over(self, stream: Stream, kind: EventKind, reason: str) -> None:
+        current = self._streams.get(stream.ask.session_id)
+        if current is not None and current[0] is stream:
+            del self._streams[stream.ask.session_id]
         _log.info("session %s: %s", kind, reason, extra={"frames": stream.frames})
         if stream not in self._revoked:
             self._notify(kind, stream.ask, reason)
@@ -225,8 +259,8 @@ class Sessions:
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
-    def _count(self) -> None:
-        states = [stream.state for stream, _ in self._streams.values()]
-        for state in ("joining", "live", "ending"):
-            self._metrics.sessions.labels(state).set(states.count(state))
-        self._metrics.learners.set(sum(s.learners for s, _ in self._streams.values()))
+    def _in(self, state: str) -> float:
+        return float(sum(stream.state == state for stream, _ in self._streams.values()))
+
+    def _learners(self) -> float:
+        return float(sum(stream.learners for stream, _ in self._streams.values()))

@@ -34,6 +34,8 @@ class Settings:
     cpu_share: float
     slots: int | None
     drain_limit_s: float
+    stuck_limit_s: float
+    emf: bool
 
     def url(self, port: int) -> str:
         """Where the cell reaches this worker, once it listens on ``port``."""
@@ -67,6 +69,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         cpu_share=_number(environment, "RAPIDO_CPU_SHARE", 1.0, 0.0, 1.0),
         slots=_slots(environment),
         drain_limit_s=_number(environment, "RAPIDO_DRAIN_LIMIT_S", 10.0, 0.0, 86_400.0),
+        stuck_limit_s=_number(environment, "RAPIDO_STUCK_LIMIT_S", 120.0, 10.0, 86_400.0),
+        emf=_switch(environment, "RAPIDO_EMF"),
     )
 
 
@@ -123,6 +127,13 @@ def _device(environment: Mapping[str, str]) -> Device:
     if value not in ("auto", "cpu", "cuda"):
         raise SettingsError(f"RAPIDO_DEVICE is {value[:40]!r}; choose auto, cpu or cuda")
     return cast(Device, value)
+
+
+def _switch(environment: Mapping[str, str], name: str) -> bool:
+    value = environment.get(name) or "0"
+    if value not in ("0", "1"):
+        raise SettingsError(f"{name} is {value[:40]!r}; choose 0 or 1")
+    return value == "1"
 
 
 def _slots(environment: Mapping[str, str]) -> int | None:

@@ -6,18 +6,20 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
 
 import httpx
 from fastapi import FastAPI
 from livekit import rtc
 
 from control.contracts.worker import Register, RoomAccess, StartStream
-from gpu_node import capacity, hardware
+from gpu_node import capacity, gpu, hardware
 from gpu_node.agent import Agent
 from gpu_node.api import make_app
 from gpu_node.avatars.package import AvatarError, available
 from gpu_node.cell_client import CellClient
+from gpu_node.emf import Emf
 from gpu_node.engine import make_engine
 from gpu_node.inference import Inference
 from gpu_node.metrics import Metrics
@@ -26,7 +28,9 @@ from gpu_node.session import AvatarStream, Studio
 from gpu_node.sessions import Refused, Sessions, Stream
 from gpu_node.settings import Settings
 from gpu_node.shelf import Shelf
+from gpu_node.verdict import Limits
 from gpu_node.warm import WarmRooms
+from gpu_node.watchdog import Watchdog
 
 VERSION = "0.1.0"
 _CALL_TIMEOUT_S = 3.0
@@ -49,14 +53,35 @@ class Worker:
         )
         self.sessions = Sessions(self._stream, self._avatars, self.agent.tell, self.metrics)
         self.agent.serve(self.sessions)
+        self.agent.alongside(*self._guards())
         self.app: FastAPI = make_app(self.agent, self.sessions, self.metrics)
 
     async def close(self) -> None:
         """Lets go of the engine and of the cell."""
         await self._http.aclose()
-        if self._studio is not None:
-            await self._studio.warm.close()
-            await asyncio.to_thread(self._studio.inference.close)
+        if self._studio is None:
+            return
+        await self._studio.warm.close()
+        if not await asyncio.to_thread(self._studio.inference.close):
+            _log.error("the engine did not come back; it is left behind")
+
+    def _guards(self) -> Iterable[Callable[[], Coroutine[Any, Any, None]]]:
+        """The watchdog, and CloudWatch's lines where they are wanted."""
+        settings, found = self._settings, gpu.find()
+        if found is not None:
+            self.metrics.registry.register(gpu.GpuCollector(found))
+        yield Watchdog(
+            lambda: self._studio.inference if self._studio is not None else None,
+            self.sessions,
+            self.agent,
+            self.metrics,
+            found,
+            Limits(stuck_exit_s=settings.stuck_limit_s),
+        ).run
+        if settings.emf:
+            dimensions = {"region": settings.region, "gpu": found.name if found else "none"}
+            properties = {"worker_id": settings.worker_id, "zone": settings.zone}
+            yield Emf(self.metrics.registry, dimensions, properties).run
 
     async def _boot(self) -> Register:
         """Loads the engine and renders one frame. Raises AvatarError where there is no avatar."""
@@ -101,6 +126,9 @@ class Worker:
                 probe = Probe(room, avatar, compositor, self._studio.inference)
                 measured = await self._tried(probe, measured, key)
         capacity.tell(measured, measured.slots, _log)
+        self.metrics.limit("host_cpu", measured.core_streams)
+        if self._studio.inference.engine.name == "torch":
+            self.metrics.limit("gpu", measured.engine_streams)
         return measured.slots
 
     async def _tried(

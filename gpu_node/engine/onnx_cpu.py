@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from gpu_node.avatars.crops import image_input
 from gpu_node.avatars.package import Avatar
 from gpu_node.compositor import Compositor
 from gpu_node.engine import graphs
-from gpu_node.engine.port import Array, FrameJob, Image
+from gpu_node.engine.port import Array, FrameJob, Image, Timing
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -50,6 +51,7 @@ class OnnxEngine:
         self._options.inter_op_num_threads = 1
         self._options.log_severity_level = 3
         self._pool = ThreadPoolExecutor(threads, "frame") if threads > 1 else None
+        self.last_timing = Timing(0.0, 0.0)
         self._ready: WeakKeyDictionary[Avatar, _Ready] = WeakKeyDictionary()
 
     def prepare(self, avatar: Avatar, compositor: Compositor) -> None:
@@ -84,7 +86,15 @@ class OnnxEngine:
 
     def render(self, jobs: Sequence[FrameJob]) -> list[Image]:
         """See the port."""
-        return self._map(self._picture, jobs)
+        began = time.perf_counter()
+        made = self._map(self._picture, jobs)
+        took_s = time.perf_counter() - began
+        # frames go side by side: the clock's time is shared out by what each stage took in them
+        network_s = sum(spent_s for _, spent_s, _ in made)
+        composition_s = sum(spent_s for _, _, spent_s in made)
+        share = took_s / max(network_s + composition_s, 1e-9)
+        self.last_timing = Timing(network_s * share, composition_s * share)
+        return [picture for picture, _, _ in made]
 
     def forget(self, avatar: Avatar) -> None:
         """See the port."""
@@ -96,7 +106,9 @@ class OnnxEngine:
             self._pool.shutdown(wait=True, cancel_futures=True)
         self._ready.clear()
 
-    def _picture(self, job: FrameJob) -> Image:
+    def _picture(self, job: FrameJob) -> tuple[Image, float, float]:
+        """The picture, and the seconds of its network and of its composition."""
+        began = time.perf_counter()
         ready = self._ready[job.avatar]
         if job.frame < len(ready.levels):
             levels = ready.levels[job.frame]
@@ -104,7 +116,9 @@ class OnnxEngine:
             levels = _encoded(ready.encoder, job.avatar, job.frame)
         given = {"audio": job.audio.reshape(1, 32, 16, 16), **levels}
         made = ready.painter.run(["picture"], given)[0][0]
-        return ready.compositor.compose(job.frame, made)
+        painted = time.perf_counter()
+        picture = ready.compositor.compose(job.frame, made)
+        return picture, painted - began, time.perf_counter() - painted
 
     def _map(self, function: Callable[[S], T], items: Iterable[S]) -> list[T]:
         items = list(items)

@@ -29,8 +29,20 @@ class FrameJob:
     audio: Array
 
 
+@dataclass(frozen=True)
+class Timing:
+    """What the last ``render`` spent on the clock, all of its jobs together."""
+
+    network_s: float
+    composition_s: float
+
+
 class Engine(Protocol):
-    """Not thread safe: one caller at a time."""
+    """Not thread safe: one caller at a time.
+
+    An engine may keep a ``last_timing: Timing`` of its last ``render``; the metrics then tell its
+    stages apart. It may raise ``faults.EngineLost`` from any call: its device is gone for good.
+    """
 
     name: str
 

@@ -297,7 +297,7 @@ def _lateness(text: str) -> tuple[float, float]:
             values[name] = sample.value
     shown = values.get("rapido_frame_lateness_seconds_count", 0.0)
     in_time = values.get("rapido_frame_lateness_seconds_bucket0.04", 0.0)
-    return shown, shown - in_time + values.get("rapido_late_pictures_total", 0.0)
+    return shown, shown - in_time + values.get("rapido_frames_held_total", 0.0)
 
 
 async def growth_mb(cell: StreamCell, sessions: int, warm_up: int) -> float:

@@ -13,6 +13,7 @@ import jwt
 import pytest
 
 from control.contracts.worker import LeaseRef, StartStream
+from gpu_node import sessions
 from gpu_node.api import make_app
 from gpu_node.metrics import Metrics
 from gpu_node.sessions import Sessions, StreamFailed
@@ -27,6 +28,7 @@ class Standing:
     worker_id = "w-1"
     key: bytes | None = KEY
     unready: str | None = None
+    unwell: str | None = None
 
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
@@ -61,10 +63,11 @@ class Bench:
         self.told: list[tuple[str, str, str]] = []
         self.failed = asyncio.Event()
         self.streams: list[FakeStream] = []
-        self.sessions = Sessions(self._make, lambda: ["demo"], self._tell, Metrics())
+        metrics = Metrics()
+        self.sessions = Sessions(self._make, lambda: ["demo"], self._tell, metrics)
         self.sessions.slots = 2
         self.standing = Standing(self.sessions)
-        app = make_app(self.standing, self.sessions, Metrics())
+        app = make_app(self.standing, self.sessions, metrics)
         transport = httpx.ASGITransport(app=app)
         self.http = httpx.AsyncClient(transport=transport, base_url="http://worker")
 
@@ -279,6 +282,29 @@ def test_probes_need_none() -> None:
     scene(play)
 
 
+def test_a_sick_worker_says_why_to_its_probes() -> None:
+    async def play(bench: Bench) -> None:
+        bench.standing.unwell = "A batch has run for over 2 s."
+        answer = await bench.http.get("/health")
+        assert_problem(answer, 503, "unwell")
+        assert answer.json()["detail"] == "A batch has run for over 2 s."
+
+    scene(play)
+
+
+def test_the_metrics_count_sessions_by_their_present_state() -> None:
+    async def play(bench: Bench) -> None:
+        await bench.start()
+        assert 'rapido_sessions{state="live"} 1.0' in (await bench.http.get("/metrics")).text
+        bench.streams[0].state = "ending"
+        text = (await bench.http.get("/metrics")).text
+        assert 'rapido_sessions{state="live"} 0.0' in text
+        assert 'rapido_sessions{state="ending"} 1.0' in text
+        assert "rapido_learners 1.0" in text
+
+    scene(play)
+
+
 @pytest.mark.parametrize("error", [StreamFailed("The room is gone."), ZeroDivisionError()])
 def test_a_failing_session_is_told_and_harms_no_other(error: Exception) -> None:
     async def play(bench: Bench) -> None:
@@ -291,6 +317,23 @@ def test_a_failing_session_is_told_and_harms_no_other(error: Exception) -> None:
 
         assert [one.session_id for one in bench.sessions.running()] == ["s-use1-zzzzzzzz99"]
         assert ("failed", SESSION) in [(kind, session) for kind, session, _ in bench.told]
+
+    scene(play)
+
+
+def test_a_session_that_does_not_leave_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "_LEAVE_LIMIT_S", 0.01)
+
+    async def play(bench: Bench) -> None:
+        await bench.start()
+        bench.streams[0].stop = lambda _: None
+
+        assert (await bench.delete()).status_code == 204
+
+        async with asyncio.timeout(10):
+            await bench.sessions.empty()
+            await bench.failed.wait()
+        assert bench.told[-1] == ("failed", SESSION, "The stream was cut off.")
 
     scene(play)
 

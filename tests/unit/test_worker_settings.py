@@ -19,6 +19,7 @@ def test_the_rest_has_defaults() -> None:
     assert settings.cell_urls == ("http://127.0.0.1:8000", "https://cell.example/cell")
     assert (settings.port, settings.device, settings.cpu_share) == (0, "auto", 1.0)
     assert (settings.zone, settings.slots) == ("us-east-1a", None)
+    assert (settings.emf, settings.stuck_limit_s) == (False, 120.0)
     assert settings.url(4321) == "http://127.0.0.1:4321"
 
 
@@ -46,6 +47,8 @@ def test_an_advertised_address_is_what_the_cell_is_told() -> None:
         ("RAPIDO_SLOTS", "2.5", "not a whole number"),
         ("RAPIDO_DEVICE", "tpu", "choose auto, cpu or cuda"),
         ("RAPIDO_ADVERTISE_URL", "10.0.0.7", "write http://host:port"),
+        ("RAPIDO_STUCK_LIMIT_S", "1", "out of range"),
+        ("RAPIDO_EMF", "yes", "choose 0 or 1"),
     ],
 )
 def test_a_wrong_variable_is_named_with_its_fault(name: str, value: str, fault: str) -> None:

@@ -1,0 +1,169 @@
+"""Where an agent's speech goes: to the avatar, or into an audio track of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+
+from livekit import rtc
+from livekit.agents.voice.avatar import DataStreamAudioOutput
+from livekit.agents.voice.io import AudioOutput, AudioOutputCapabilities
+
+SAMPLE_RATE_HZ = 24_000
+_QUEUE_MS = 200
+
+
+class AvatarVoice(DataStreamAudioOutput):
+    """Speech to the avatar. Once ``lost``, it takes no more and ends what was begun."""
+
+    def __init__(self, room: rtc.Room, avatar_identity: str, sample_rate: int) -> None:
+        super().__init__(
+            room=room,
+            destination_identity=avatar_identity,
+            sample_rate=sample_rate,
+            wait_remote_track=rtc.TrackKind.KIND_VIDEO,
+            wait_playback_start=True,
+        )
+        self.lost = False
+        self._captured_s: deque[float] = deque()
+        self._heard_since: float | None = None
+
+    @property
+    def pending(self) -> int:
+        """Segments that the avatar has not reported as finished."""
+        return len(self._captured_s)
+
+    async def capture_frame(self, frame: rtc.AudioFrame) -> None:
+        """Sends the frame on; drops it once the avatar is lost."""
+        known = self.captured_playout_segments
+        try:
+            if self.lost:
+                await AudioOutput.capture_frame(self, frame)
+            else:
+                await super().capture_frame(frame)
+        finally:
+            # a capture that was cancelled may or may not have begun a segment
+            if self.captured_playout_segments > known:
+                self._captured_s.append(0.0)
+            if self._captured_s:
+                self._captured_s[-1] += frame.duration
+
+    def flush(self) -> None:
+        """The segment is whole."""
+        super().flush()
+        if self.lost:
+            self.end()
+
+    def clear_buffer(self) -> None:
+        """Interrupts."""
+        if self.lost:
+            self.end()
+        else:
+            super().clear_buffer()
+
+    def end(self) -> None:
+        """Reports every segment as interrupted: nobody else will."""
+        since, now = self._heard_since, time.time()
+        while self._captured_s:
+            heard_s = 0.0 if since is None else min(self._captured_s[0], now - since)
+            self.on_playback_finished(playback_position=heard_s, interrupted=True)
+            since = None
+
+    def on_playback_started(self, *, created_at: float) -> None:
+        """The avatar is heard."""
+        self._heard_since = created_at
+        super().on_playback_started(created_at=created_at)
+
+    def on_playback_finished(
+        self,
+        *,
+        playback_position: float,
+        interrupted: bool,
+        synchronized_transcript: str | None = None,
+    ) -> None:
+        """One segment is over."""
+        self._heard_since = None
+        if self._captured_s:
+            self._captured_s.popleft()
+        super().on_playback_finished(
+            playback_position=playback_position,
+            interrupted=interrupted,
+            synchronized_transcript=synchronized_transcript,
+        )
+
+
+class OwnVoice(AudioOutput):
+    """The agent's own audio track, for a session that was started without one."""
+
+    def __init__(self, room: rtc.Room, sample_rate: int = SAMPLE_RATE_HZ) -> None:
+        super().__init__(
+            label="RapidoOwnVoice",
+            capabilities=AudioOutputCapabilities(pause=False),
+            sample_rate=sample_rate,
+        )
+        self._room = room
+        self._source = rtc.AudioSource(sample_rate, 1, queue_size_ms=_QUEUE_MS)
+        self._publication: rtc.LocalTrackPublication | None = None
+        self._publishing = asyncio.Lock()
+        self._pushed_s = 0.0
+        self._playing_out: asyncio.Task[None] | None = None
+
+    async def publish(self) -> None:
+        """Publishes the track; harmless when repeated."""
+        async with self._publishing:
+            if self._publication is None:
+                track = rtc.LocalAudioTrack.create_audio_track("agent-voice", self._source)
+                options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+                publish = self._room.local_participant.publish_track
+                self._publication = await publish(track, options)
+
+    async def unpublish(self) -> None:
+        """Takes the track back; the next frame publishes it again."""
+        async with self._publishing:
+            if self._publication is not None and self._room.isconnected():
+                await self._room.local_participant.unpublish_track(self._publication.sid)
+            self._publication = None
+
+    async def aclose(self) -> None:
+        """Lets go of the track and its source."""
+        self._finish(self._pushed_s, interrupted=True)
+        await self.unpublish()
+        await self._source.aclose()
+
+    async def capture_frame(self, frame: rtc.AudioFrame) -> None:
+        """Plays the frame after those before it; returns when the queue has taken it."""
+        await self.publish()
+        if self._playing_out is not None:
+            await asyncio.wait({self._playing_out})
+        await super().capture_frame(frame)
+        if self._pushed_s == 0.0:
+            self.on_playback_started(created_at=time.time())
+        self._pushed_s += frame.duration
+        await self._source.capture_frame(frame)
+
+    def flush(self) -> None:
+        """The segment is whole: it is over when its last sound has left."""
+        super().flush()
+        if self._pushed_s and self._playing_out is None:
+            self._playing_out = asyncio.create_task(self._play_out())
+
+    def clear_buffer(self) -> None:
+        """Silence now."""
+        if self._pushed_s:
+            heard_s = max(0.0, self._pushed_s - self._source.queued_duration)
+            self._source.clear_queue()
+            self._finish(heard_s, interrupted=True)
+
+    async def _play_out(self) -> None:
+        await self._source.wait_for_playout()
+        self._playing_out = None
+        self._finish(self._pushed_s, interrupted=False)
+
+    def _finish(self, position_s: float, *, interrupted: bool) -> None:
+        if self._playing_out is not None:
+            self._playing_out.cancel()
+            self._playing_out = None
+        if self._pushed_s:
+            self._pushed_s = 0.0
+            self.on_playback_finished(playback_position=position_s, interrupted=interrupted)

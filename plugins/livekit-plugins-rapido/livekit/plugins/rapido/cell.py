@@ -14,7 +14,7 @@ from .errors import RapidoError, refusal
 from .log import logger
 
 _SESSIONS = "/api/v1/sessions"
-_RETRY_S = 0.5
+_RETRY_S = (0.5, 4.0)  # the first wait, doubled up to the last
 T = TypeVar("T")
 
 
@@ -131,11 +131,13 @@ class Cell:
 async def _persist(call: Callable[[], Awaitable[T]], limit_s: float) -> T:
     """Calls again, for so long, while the cell is away or asks to wait."""
     deadline = time.monotonic() + limit_s
+    pause_s, longest_s = _RETRY_S
     while True:
         try:
             return await call()
         except RapidoError as error:
-            wait_s = max(_RETRY_S, error.retry_after_s)
+            wait_s = max(pause_s, error.retry_after_s)
+            pause_s = min(2 * pause_s, longest_s)
             if not error.retryable or time.monotonic() + wait_s > deadline:
                 raise
             logger.warning("%s; asking again in %g s", error, wait_s)

@@ -23,7 +23,6 @@ class Handover:
         self._identity = avatar_identity
         self._avatar: AvatarVoice | None = None
         self._own: AudioOutput | None = None
-        self._made: OwnVoice | None = None
 
     async def to_avatar(self) -> None:
         """From here on the agent speaks through the avatar, once it has said what it is saying."""
@@ -35,8 +34,6 @@ class Handover:
         rate_hz = (self._own.sample_rate if self._own else None) or SAMPLE_RATE_HZ
         self._avatar = AvatarVoice(self._room, self._identity, rate_hz)
         self._agent.output.replace_audio_tail(self._avatar)
-        if self._made is not None:
-            await self._made.unpublish()
 
     async def to_agent(self) -> None:
         """From here on the agent speaks with its own voice.
@@ -61,8 +58,6 @@ class Handover:
         """The avatar is over; an agent that goes on speaks with its own voice."""
         if self._agent.output.audio is not None and self._room.isconnected():
             await self.to_agent()
-        elif self._made is not None:
-            await self._made.aclose()
 
     def _tail(self) -> AudioOutput | None:
         output = self._agent.output.audio
@@ -73,6 +68,7 @@ class Handover:
     async def _own_voice(self) -> AudioOutput:
         """What the session brought, else a track of ours."""
         if self._own is None:
-            self._own = self._made = OwnVoice(self._room)
-            await self._made.publish()
+            self._own = OwnVoice(self._room)
+        if isinstance(self._own, OwnVoice):
+            await self._own.publish()
         return self._own

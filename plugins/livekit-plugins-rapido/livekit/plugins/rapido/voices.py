@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from contextlib import suppress
 
 from livekit import rtc
 from livekit.agents.voice.avatar import DataStreamAudioOutput
 from livekit.agents.voice.io import AudioOutput, AudioOutputCapabilities
+from livekit.rtc.participant import UnpublishTrackError
 
 SAMPLE_RATE_HZ = 24_000
 _QUEUE_MS = 200
+_UNPUBLISH_S = 2.0  # a room that closes meanwhile never answers
 
 
 class AvatarVoice(DataStreamAudioOutput):
@@ -103,60 +106,68 @@ class OwnVoice(AudioOutput):
             sample_rate=sample_rate,
         )
         self._room = room
-        self._source = rtc.AudioSource(sample_rate, 1, queue_size_ms=_QUEUE_MS)
+        self._rate_hz = sample_rate
+        self._source: rtc.AudioSource | None = None
         self._publication: rtc.LocalTrackPublication | None = None
         self._publishing = asyncio.Lock()
+        self._leaving: asyncio.Task[None] | None = None
         self._pushed_s = 0.0
         self._playing_out: asyncio.Task[None] | None = None
 
-    async def publish(self) -> None:
-        """Publishes the track; harmless when repeated."""
+    async def publish(self) -> rtc.AudioSource:
+        """The track's source; the track is published by the first call."""
         async with self._publishing:
-            if self._publication is None:
+            if self._source is None:
+                self._source = rtc.AudioSource(self._rate_hz, 1, queue_size_ms=_QUEUE_MS)
                 track = rtc.LocalAudioTrack.create_audio_track("agent-voice", self._source)
                 options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
                 publish = self._room.local_participant.publish_track
                 self._publication = await publish(track, options)
+            return self._source
 
-    async def unpublish(self) -> None:
-        """Takes the track back; the next frame publishes it again."""
+    def on_detached(self) -> None:
+        """Another voice speaks from here on, or nobody: the track goes."""
+        super().on_detached()
+        self._leaving = asyncio.create_task(self._unpublish())
+
+    async def _unpublish(self) -> None:
         async with self._publishing:
+            source, self._source = self._source, None
+            self._finish(self._pushed_s, interrupted=True)
             if self._publication is not None and self._room.isconnected():
-                await self._room.local_participant.unpublish_track(self._publication.sid)
+                going = self._room.local_participant.unpublish_track(self._publication.sid)
+                with suppress(UnpublishTrackError, TimeoutError):
+                    await asyncio.wait_for(going, _UNPUBLISH_S)
             self._publication = None
-
-    async def aclose(self) -> None:
-        """Lets go of the track and its source."""
-        self._finish(self._pushed_s, interrupted=True)
-        await self.unpublish()
-        await self._source.aclose()
+            if source is not None:
+                await source.aclose()
 
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
         """Plays the frame after those before it; returns when the queue has taken it."""
-        await self.publish()
+        source = await self.publish()
         if self._playing_out is not None:
             await asyncio.wait({self._playing_out})
         await super().capture_frame(frame)
         if self._pushed_s == 0.0:
             self.on_playback_started(created_at=time.time())
         self._pushed_s += frame.duration
-        await self._source.capture_frame(frame)
+        await source.capture_frame(frame)
 
     def flush(self) -> None:
         """The segment is whole: it is over when its last sound has left."""
         super().flush()
-        if self._pushed_s and self._playing_out is None:
-            self._playing_out = asyncio.create_task(self._play_out())
+        if self._pushed_s and self._source is not None and self._playing_out is None:
+            self._playing_out = asyncio.create_task(self._play_out(self._source))
 
     def clear_buffer(self) -> None:
         """Silence now."""
-        if self._pushed_s:
+        if self._pushed_s and self._source is not None:
             heard_s = max(0.0, self._pushed_s - self._source.queued_duration)
             self._source.clear_queue()
             self._finish(heard_s, interrupted=True)
 
-    async def _play_out(self) -> None:
-        await self._source.wait_for_playout()
+    async def _play_out(self, source: rtc.AudioSource) -> None:
+        await source.wait_for_playout()
         self._playing_out = None
         self._finish(self._pushed_s, interrupted=False)
 

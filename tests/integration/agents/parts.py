@@ -8,13 +8,16 @@ import queue
 import subprocess
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 from livekit import rtc
 
+from ops.cell.cell import Cell
 from ops.cell.files import ROOT
 from tests.integration.worker_room import KEY, LOUD, SECRET, Guest, Heard, token
 
@@ -25,9 +28,10 @@ class Driver:
     """The process that runs ``agents_driver``; lessons take turns in it."""
 
     def __init__(self, python: Path, log: Path) -> None:
+        self._path = log
         self._log = log.open("wb")
         self._process = subprocess.Popen(
-            [str(python), str(ROOT / "tests" / "integration" / "agents_driver.py")],
+            [str(python), str(ROOT / "tests" / "integration" / "agents" / "driver.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -42,6 +46,10 @@ class Driver:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(command) + "\n")
         self._process.stdin.flush()
+
+    def tail(self) -> str:
+        """What it logged last."""
+        return self._path.read_text()[-3000:]
 
     def stop(self) -> None:
         """Lets it go."""
@@ -111,13 +119,19 @@ class AgentAct:
                 return found
             await self._next()
 
+    async def logged(self, words: str) -> None:
+        """Returns when the plugin has logged a line with those words in it."""
+        while not any(words in one.get("log", "") for one in self.events):
+            await self._next()
+
     async def _next(self) -> dict[str, Any]:
         try:
             line = await asyncio.to_thread(self.driver.lines.get, True, _ANSWER_S)
         except queue.Empty:
-            raise AssertionError(f"nothing for {_ANSWER_S} s after {self.events}") from None
-        assert line is not None, "the driver ended; see driver.log"
-        if "event" in line:
+            said = f"nothing for {_ANSWER_S:g} s after {self.events}: {self.driver.tail()}"
+            raise AssertionError(said) from None
+        assert line is not None, f"the driver ended: {self.driver.tail()}"
+        if "event" in line or "log" in line:
             self.events.append(line)
         return line
 
@@ -154,3 +168,37 @@ class Learner(Guest):
         """Seconds of sound from that participant."""
         heard = self.heard.get(identity, ())
         return sum(one.level > LOUD and one.at > since for one in heard) / 100
+
+
+Act = Callable[[AgentAct, Learner], Awaitable[None]]
+
+
+def access(cell: Cell) -> dict[str, str]:
+    """What a client of the cell needs."""
+    return {"api_url": cell.url, "api_key": cell.client_key}
+
+
+def call(cell: Cell, method: str, path: str, **more: Any) -> httpx.Response:
+    """One call to the cell's API."""
+    headers = {"Authorization": f"Bearer {cell.client_key}"}
+    return httpx.request(method, f"{cell.url}/api/v1/{path}", headers=headers, **more)
+
+
+def state(cell: Cell, session_id: str) -> dict[str, Any]:
+    """A session, as the cell tells it."""
+    found: dict[str, Any] = call(cell, "GET", f"sessions/{session_id}").json()
+    return found
+
+
+def still_open(cell: Cell) -> list[str]:
+    """Ids of the sessions that are not over."""
+    sessions = call(cell, "GET", "sessions").json()["sessions"]
+    return [one["session_id"] for one in sessions if one["status"] not in ("ended", "failed")]
+
+
+async def start(agent: AgentAct, cell: Cell, **options: Any) -> dict[str, Any]:
+    """The usual order of LiveKit's examples: the avatar, then the session."""
+    got = await agent.get_avatar(**access(cell), **options)
+    assert "error" not in got, got["error"]
+    await agent.do("begin")
+    return got

@@ -1,6 +1,6 @@
 """A real worker whose avatar's mouth shows how loud it is: nothing to load, nothing to measure.
 
-Run as ``python -m tests.integration.loudness_worker``, with the environment of ``gpu_node``.
+Run as ``python -m tests.integration.agents.loudness_worker``, with the environment of ``gpu_node``.
 """
 
 from __future__ import annotations

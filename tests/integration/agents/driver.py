@@ -1,6 +1,6 @@
 """A LiveKit agent on a leash: JSON commands in, a line each, and what happens to it out.
 
-Run by the python of ``agents_venv``: it alone has livekit-agents, with our plugin.
+Run by the python of ``venv``: it alone has livekit-agents, with our plugin.
 """
 
 from __future__ import annotations
@@ -36,6 +36,14 @@ async def tone(seconds: float, pace: float) -> AsyncIterator[rtc.AudioFrame]:
         wave = np.sin(2 * np.pi * 440 * (at + number * FRAME) / RATE_HZ) * 16_000
         yield rtc.AudioFrame(wave.astype(np.int16).tobytes(), RATE_HZ, 1, FRAME)
         await asyncio.sleep(0.02 / pace)
+
+
+class Told(logging.Handler):
+    """What the plugin logs is a line out as well."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line."""
+        tell(log=record.getMessage(), level=record.levelname)
 
 
 class Lesson:
@@ -136,4 +144,5 @@ async def main() -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("livekit.plugins.rapido").addHandler(Told())
     asyncio.run(main())

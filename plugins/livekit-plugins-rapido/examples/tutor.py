@@ -30,7 +30,7 @@ def make_session(recorded: bool) -> AgentSession:
     """An avatar cannot pause, so that what sounded like an interruption is one."""
     turns = TurnHandlingOptions(interruption={"resume_false_interruption": False})
     if recorded:
-        return AgentSession(turn_handling=turns)
+        return AgentSession(turn_handling={**turns, "turn_detection": "manual"})
     return AgentSession(
         stt="deepgram/nova-3",
         llm="openai/gpt-4.1-mini",

@@ -51,7 +51,7 @@ class Lesson:
 
     def __init__(self) -> None:
         self.room = rtc.Room()
-        self.session: AgentSession = AgentSession()
+        self.session: AgentSession[Any] = AgentSession(turn_handling={"turn_detection": "manual"})
         self.avatar: rapido.AvatarSession | None = None
         self._ears: set[AudioOutput] = set()
         self._kept: set[asyncio.Task[None]] = set()
@@ -128,18 +128,23 @@ async def main() -> None:
     lines: asyncio.StreamReader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     tell(event="ready")
+    obeying: set[asyncio.Task[None]] = set()
     while line := await lines.readline():
         command = json.loads(line)
         lesson = lessons.setdefault(command.pop("lesson"), Lesson())
-        do = command.pop("do")
-        try:
-            tell(done=do, **await getattr(lesson, do)(**command))
-        except rapido.RapidoError as error:
-            words = {"status": error.status, "type": error.type, "detail": error.detail}
-            tell(done=do, error=str(error), **words)
-        except Exception as error:
-            logging.exception("%s failed", do)
-            tell(done=do, error=f"{type(error).__name__}: {error}")
+        obeying.add(asyncio.create_task(obey(lesson, **command)))
+
+
+async def obey(lesson: Lesson, do: str, **words: Any) -> None:
+    """One command, and what came of it."""
+    try:
+        tell(done=do, **await getattr(lesson, do)(**words))
+    except rapido.RapidoError as error:
+        said = {"status": error.status, "type": error.type, "detail": error.detail}
+        tell(done=do, error=str(error), **said)
+    except Exception as error:
+        logging.exception("%s failed", do)
+        tell(done=do, error=f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

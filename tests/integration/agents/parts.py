@@ -25,7 +25,7 @@ _ANSWER_S = 40.0
 
 
 class Driver:
-    """The process that runs ``agents_driver``; lessons take turns in it."""
+    """The process that runs ``driver``; lessons take turns in it."""
 
     def __init__(self, python: Path, log: Path) -> None:
         self._path = log
@@ -75,7 +75,8 @@ class AgentAct:
     driver: Driver
     url: str
     room: str
-    events: list[dict[str, Any]] = field(default_factory=list)
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def identity(self) -> str:
@@ -104,35 +105,39 @@ class AgentAct:
 
     async def ask(self, do: str, **words: Any) -> dict[str, Any]:
         """The answer to a command."""
+        known = len(self.lines)
         self.driver.send(lesson=self.room, do=do, **words)
-        while True:
-            line = await self._next()
-            if line.get("done") == do:
-                return line
+        return (await self._until(lambda: self._with(self.lines[known:], done=do), 1))[0]
 
     async def until(self, event: str, count: int = 1, **words: Any) -> list[dict[str, Any]]:
         """The events of that name so far, once there are so many (with those words)."""
-        while True:
-            wanted = {"event": event, **words}.items()
-            found = [one for one in self.events if wanted <= one.items()]
-            if len(found) >= count:
-                return found
-            await self._next()
+        return await self._until(lambda: self._with(self.lines, event=event, **words), count)
 
     async def logged(self, words: str) -> None:
         """Returns when the plugin has logged a line with those words in it."""
-        while not any(words in one.get("log", "") for one in self.events):
-            await self._next()
+        await self._until(lambda: [one for one in self.lines if words in one.get("log", "")], 1)
+
+    @staticmethod
+    def _with(lines: list[dict[str, Any]], **words: Any) -> list[dict[str, Any]]:
+        return [one for one in lines if words.items() <= one.items()]
+
+    async def _until(
+        self, found: Callable[[], list[dict[str, Any]]], count: int
+    ) -> list[dict[str, Any]]:
+        """What is looked for, once there is so much of it; several may wait at once."""
+        while len(found()) < count:
+            async with self._turn:
+                if len(found()) < count:
+                    self.lines.append(await self._next())
+        return found()
 
     async def _next(self) -> dict[str, Any]:
         try:
             line = await asyncio.to_thread(self.driver.lines.get, True, _ANSWER_S)
         except queue.Empty:
-            said = f"nothing for {_ANSWER_S:g} s after {self.events}: {self.driver.tail()}"
+            said = f"nothing for {_ANSWER_S:g} s after {self.lines}: {self.driver.tail()}"
             raise AssertionError(said) from None
         assert line is not None, f"the driver ended: {self.driver.tail()}"
-        if "event" in line or "log" in line:
-            self.events.append(line)
         return line
 
 

@@ -19,7 +19,7 @@ from tests.integration.worker_room import KEY, RATE_HZ, SECRET, tone
 @contextmanager
 def running_tutor(python: Path, environment: dict[str, str], log: Path) -> Iterator[None]:
     """The example's server, once LiveKit knows it."""
-    argv = [str(python), str(PLUGIN / "examples" / "tutor.py"), "start"]
+    argv = [str(python), str(PLUGIN / "examples" / "tutor.py"), "dev", "--no-reload"]
     with (
         log.open("w") as kept,
         subprocess.Popen(

@@ -52,7 +52,8 @@ def test_an_agent_whose_avatar_dies_speaks_with_its_own_voice(
         worker = state(cell, got["session_id"])["worker_id"]
         cell.kill(worker)
         died_at = time.monotonic()
-        cell.add_worker()
+        adding = asyncio.create_task(asyncio.to_thread(cell.add_worker))
+        (started,) = await agent.until("started")
         (lost,) = await agent.until("lost")
         (cut,) = await agent.until("said", name="cut off")
         (finished,) = await agent.until("finished")
@@ -60,11 +61,14 @@ def test_an_agent_whose_avatar_dies_speaks_with_its_own_voice(
         assert lost["at"] - died_at < 10.0  # LiveKit itself would take twenty
         assert cut["interrupted"] is True
         assert finished["interrupted"] is True
+        spoke_s = died_at - started["at"]
+        assert spoke_s - 3.0 < finished["position"] < spoke_s + 0.3
         await agent.do("say", name="own voice", seconds=1.0)
         await learner.until(lambda: learner.loud_s(agent.identity) > 0.8)
         await agent.until("said", name="own voice", interrupted=False)
         _, own = await agent.until("finished", 2)
         assert own["position"] == pytest.approx(1.0, abs=0.05)
+        await adding
 
     play(act)
 
@@ -75,7 +79,7 @@ def test_an_avatar_that_comes_back_speaks_for_the_agent_again(
     async def act(agent: AgentAct, learner: Learner) -> None:
         got = await start(agent, cell)
         cell.kill(state(cell, got["session_id"])["worker_id"])
-        cell.add_worker()
+        adding = asyncio.create_task(asyncio.to_thread(cell.add_worker))
         await agent.until("lost")
 
         async with standing_in(livekit_url, agent, got["identity"]):
@@ -85,6 +89,7 @@ def test_an_avatar_that_comes_back_speaks_for_the_agent_again(
             await agent.until("said", name="hello again", interrupted=False)
             await learner.until(lambda: learner.loud_s(got["identity"], began) > 0.3)
             assert learner.loud_s(agent.identity) == 0.0
+        await adding
 
     play(act)
 

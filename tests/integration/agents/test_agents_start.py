@@ -99,6 +99,23 @@ def test_an_agent_gives_its_place_in_the_queue_up_after_its_time(
     play(act)
 
 
+def test_an_avatar_that_is_closed_while_it_waits_leaves_no_session_behind(
+    cell: Cell, play: Callable[[Act], None]
+) -> None:
+    async def act(agent: AgentAct, learner: Learner) -> None:
+        other = call(cell, "POST", "sessions", json={"lesson_id": "in the way"}).json()
+        starting = asyncio.create_task(agent.get_avatar(**access(cell)))
+        await agent.logged("place 1 in the queue")
+
+        await agent.do("end_avatar")
+
+        assert (await starting)["type"] == "avatar-failed"
+        assert still_open(cell) == [other["session_id"]]
+        call(cell, "DELETE", f"sessions/{other['session_id']}")
+
+    play(act)
+
+
 def test_what_an_earlier_agent_of_the_lesson_left_behind_is_replaced(
     cell: Cell, play: Callable[[Act], None]
 ) -> None:

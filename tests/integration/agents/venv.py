@@ -12,7 +12,6 @@ from ops.cell.files import ROOT
 
 PLUGIN = ROOT / "plugins" / "livekit-plugins-rapido"
 _FOLDER = ROOT / ".rapido" / "agents-venv"
-_BUILD = ("setuptools==83.0.0",)
 
 
 def agents_python() -> Path:
@@ -30,7 +29,7 @@ def agents_python() -> Path:
     shutil.rmtree(_FOLDER, ignore_errors=True)
     _uv("venv", "--python", sys.executable, str(_FOLDER))
     install = ("pip", "install", "--python", str(python))
-    _uv(*install, "-r", str(requirements), *_BUILD)
+    _uv(*install, "-r", str(requirements))
     _uv(*install, "--no-deps", "--no-build-isolation", "-e", str(PLUGIN))
     stamp.write_text(told.hexdigest())
     return python

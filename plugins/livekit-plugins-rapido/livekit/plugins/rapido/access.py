@@ -6,10 +6,15 @@ import os
 from datetime import timedelta
 
 from livekit import api, rtc
-from livekit.agents import NotGivenOr
+from livekit.agents import NotGivenOr, utils
 from livekit.agents.voice.room_io import ATTRIBUTE_PUBLISH_ON_BEHALF
 
 _TTL = timedelta(hours=6)  # a cell's longest lesson; a successor joins with it as well
+
+
+def given(value: NotGivenOr[str], variable: str) -> str:
+    """The value, else what the environment has; empty where neither is there."""
+    return value if utils.is_given(value) and value else os.getenv(variable, "")
 
 
 class LivekitKeys:
@@ -19,9 +24,9 @@ class LivekitKeys:
     """
 
     def __init__(self, url: NotGivenOr[str], key: NotGivenOr[str], secret: NotGivenOr[str]) -> None:
-        self._url = url or os.getenv("LIVEKIT_URL", "")
-        self._key = key or os.getenv("LIVEKIT_API_KEY", "")
-        self._secret = secret or os.getenv("LIVEKIT_API_SECRET", "")
+        self._url = given(url, "LIVEKIT_URL")
+        self._key = given(key, "LIVEKIT_API_KEY")
+        self._secret = given(secret, "LIVEKIT_API_SECRET")
         if not self._url or not self._key or not self._secret:
             raise ValueError(
                 "livekit_url, livekit_api_key and livekit_api_secret are needed: pass them, or set "

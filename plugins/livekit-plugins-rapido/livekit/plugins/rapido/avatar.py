@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import uuid
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -13,7 +12,7 @@ from livekit import rtc
 from livekit.agents import NOT_GIVEN, AgentSession, NotGivenOr, get_job_context, utils
 from livekit.agents.voice.avatar import AvatarSession as BaseAvatarSession
 
-from .access import LivekitKeys
+from .access import LivekitKeys, given
 from .booking import Booking, Patience
 from .cell import Cell
 from .errors import RapidoError
@@ -54,8 +53,7 @@ class AvatarSession(BaseAvatarSession[Literal["avatar_lost", "avatar_returned"]]
         Raises ValueError where the address or the key is missing.
         """
         super().__init__()
-        key = api_key or os.getenv("RAPIDO_KEY", "")
-        url = api_url or os.getenv("RAPIDO_URL", "")
+        url, key = given(api_url, "RAPIDO_URL"), given(api_key, "RAPIDO_KEY")
         if not url or not key:
             raise ValueError(
                 "api_url and api_key are needed: pass them, or set RAPIDO_URL and RAPIDO_KEY"
@@ -93,7 +91,7 @@ class AvatarSession(BaseAvatarSession[Literal["avatar_lost", "avatar_returned"]]
 
     async def start(
         self,
-        agent_session: AgentSession,
+        agent_session: AgentSession[Any],
         room: rtc.Room,
         *,
         livekit_url: NotGivenOr[str] = NOT_GIVEN,
@@ -112,7 +110,8 @@ class AvatarSession(BaseAvatarSession[Literal["avatar_lost", "avatar_returned"]]
         await _connected(room)
         await super().start(agent_session, room)
         agent_session.on("close", self._on_over)
-        room.on("disconnected", self._on_over)
+        # LiveKit's own ``disconnected`` is now and then lost when this end leaves
+        room.on("connection_state_changed", self._on_state)
         wish = self._wish(room, keys.avatars_room(room, self._identity, self._name))
         self._arriving = asyncio.create_task(self._arrive(wish, agent_session, room))
         try:
@@ -149,7 +148,7 @@ class AvatarSession(BaseAvatarSession[Literal["avatar_lost", "avatar_returned"]]
         return wish
 
     async def _arrive(
-        self, wish: dict[str, Any], agent_session: AgentSession, room: rtc.Room
+        self, wish: dict[str, Any], agent_session: AgentSession[Any], room: rtc.Room
     ) -> None:
         """Returns once the avatar speaks for the agent. Raises RapidoError."""
         await self._booking.obtain(wish)
@@ -164,7 +163,7 @@ class AvatarSession(BaseAvatarSession[Literal["avatar_lost", "avatar_returned"]]
     async def _watch(self, presence: Presence, handover: Handover) -> None:
         while True:
             why = await presence.lost()
-            await handover.to_agent()
+            await handover.to_agent(presence.seen_at)
             over = await self._booking.fate()
             logger.warning(
                 "the avatar is gone (%s%s): the agent speaks with its own voice",
@@ -183,6 +182,10 @@ class AvatarSession(BaseAvatarSession[Literal["avatar_lost", "avatar_returned"]]
             logger.info("the avatar is back and speaks for the agent")
             self.emit("avatar_returned")
 
+    def _on_state(self, state: rtc.ConnectionState.ValueType) -> None:
+        if state == rtc.ConnectionState.CONN_DISCONNECTED:
+            self._on_over()
+
     def _on_over(self, *_: object) -> asyncio.Task[None]:
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
@@ -196,7 +199,7 @@ class AvatarSession(BaseAvatarSession[Literal["avatar_lost", "avatar_returned"]]
         if self._agent_session is not None:
             self._agent_session.off("close", self._on_over)
         if self._room is not None:
-            self._room.off("disconnected", self._on_over)
+            self._room.off("connection_state_changed", self._on_state)
         try:
             await self._booking.end()
         finally:

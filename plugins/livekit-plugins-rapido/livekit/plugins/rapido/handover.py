@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
+from typing import Any
 
 from livekit import rtc
 from livekit.agents import AgentSession
@@ -17,7 +19,9 @@ _INTERRUPTED_S = 2.0
 class Handover:
     """One agent's voice: through the avatar, or the agent's own."""
 
-    def __init__(self, agent_session: AgentSession, room: rtc.Room, avatar_identity: str) -> None:
+    def __init__(
+        self, agent_session: AgentSession[Any], room: rtc.Room, avatar_identity: str
+    ) -> None:
         self._agent = agent_session
         self._room = room
         self._identity = avatar_identity
@@ -35,16 +39,16 @@ class Handover:
         self._avatar = AvatarVoice(self._room, self._identity, rate_hz)
         self._agent.output.replace_audio_tail(self._avatar)
 
-    async def to_agent(self) -> None:
+    async def to_agent(self, lost_at: float) -> None:
         """From here on the agent speaks with its own voice.
 
-        What it was saying is cut off, and reported as interrupted: most of it was with the avatar
-        already.
+        What it was saying is cut off, and reported as interrupted at ``lost_at``, of
+        ``time.time()``: most of it was with the avatar already.
         """
-        voice, self._avatar = self._avatar, None
+        voice = self._avatar
         if voice is None:
             return
-        voice.lost = True
+        voice.lose(lost_at)
         speech = self._agent.current_speech
         if voice.pending and speech is not None:
             speech.interrupt(force=True)
@@ -52,12 +56,15 @@ class Handover:
                 await asyncio.wait_for(speech.wait_for_playout(), _INTERRUPTED_S)
         voice.end()
         if self._tail() is voice:
-            self._agent.output.replace_audio_tail(await self._own_voice())
+            own = await self._own_voice()
+            if self._tail() is voice:  # the session did not close meanwhile
+                self._agent.output.replace_audio_tail(own)
+        self._avatar = None
 
     async def close(self) -> None:
         """The avatar is over; an agent that goes on speaks with its own voice."""
         if self._agent.output.audio is not None and self._room.isconnected():
-            await self.to_agent()
+            await self.to_agent(time.time())
 
     def _tail(self) -> AudioOutput | None:
         output = self._agent.output.audio

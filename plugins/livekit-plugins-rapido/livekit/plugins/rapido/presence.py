@@ -7,6 +7,7 @@ must not wait that long.
 from __future__ import annotations
 
 import asyncio
+import time
 
 from livekit import rtc
 
@@ -25,11 +26,15 @@ _NO_ANSWER = (
 
 
 class Presence:
-    """One participant of a room, as this end sees it."""
+    """One participant of a room, as this end sees it.
+
+    ``seen_at``: when it was last known to be there, of ``time.time()``.
+    """
 
     def __init__(self, room: rtc.Room, identity: str) -> None:
         self._room = room
         self._identity = identity
+        self.seen_at = time.time()
 
     async def lost(self) -> str:
         """Returns why, once it has left or does not answer any more."""
@@ -37,6 +42,7 @@ class Presence:
 
         def on_left(participant: rtc.RemoteParticipant) -> None:
             if participant.identity == self._identity and not left.done():
+                self.seen_at = time.time()
                 left.set_result("it left the room")
 
         self._room.on("participant_disconnected", on_left)
@@ -85,5 +91,7 @@ class Presence:
                 max_round_trip_latency=_ANSWER_S,
             )
         except rtc.RpcError as error:
-            return error.code not in _NO_ANSWER
+            if error.code in _NO_ANSWER:
+                return False
+        self.seen_at = time.time()
         return True

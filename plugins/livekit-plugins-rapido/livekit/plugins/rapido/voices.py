@@ -18,7 +18,7 @@ _UNPUBLISH_S = 2.0  # a room that closes meanwhile never answers
 
 
 class AvatarVoice(DataStreamAudioOutput):
-    """Speech to the avatar. Once ``lost``, it takes no more and ends what was begun."""
+    """Speech to the avatar. Once it is lost, it takes no more and ends what was begun."""
 
     def __init__(self, room: rtc.Room, avatar_identity: str, sample_rate: int) -> None:
         super().__init__(
@@ -28,7 +28,7 @@ class AvatarVoice(DataStreamAudioOutput):
             wait_remote_track=rtc.TrackKind.KIND_VIDEO,
             wait_playback_start=True,
         )
-        self.lost = False
+        self._lost_at: float | None = None
         self._captured_s: deque[float] = deque()
         self._heard_since: float | None = None
 
@@ -37,11 +37,15 @@ class AvatarVoice(DataStreamAudioOutput):
         """Segments that the avatar has not reported as finished."""
         return len(self._captured_s)
 
+    def lose(self, at: float) -> None:
+        """The avatar was last there ``at`` that moment, of ``time.time()``."""
+        self._lost_at = at
+
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
         """Sends the frame on; drops it once the avatar is lost."""
         known = self.captured_playout_segments
         try:
-            if self.lost:
+            if self._lost_at is not None:
                 await AudioOutput.capture_frame(self, frame)
             else:
                 await super().capture_frame(frame)
@@ -55,21 +59,21 @@ class AvatarVoice(DataStreamAudioOutput):
     def flush(self) -> None:
         """The segment is whole."""
         super().flush()
-        if self.lost:
+        if self._lost_at is not None:
             self.end()
 
     def clear_buffer(self) -> None:
         """Interrupts."""
-        if self.lost:
+        if self._lost_at is not None:
             self.end()
         else:
             super().clear_buffer()
 
     def end(self) -> None:
         """Reports every segment as interrupted: nobody else will."""
-        since, now = self._heard_since, time.time()
+        since, until = self._heard_since, self._lost_at or time.time()
         while self._captured_s:
-            heard_s = 0.0 if since is None else min(self._captured_s[0], now - since)
+            heard_s = 0.0 if since is None else min(self._captured_s[0], max(0.0, until - since))
             self.on_playback_finished(playback_position=heard_s, interrupted=True)
             since = None
 

@@ -8,6 +8,7 @@ UV_VERSION := 0.13.9
 DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
 LOCK := $(UV) pip compile -q pyproject.toml --no-header --no-annotate --no-emit-index-url --python-version 3.11
+PLUGIN := plugins/livekit-plugins-rapido
 ARGS ?=
 LIVEKIT := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rapido/bin/livekit-server-v1.13.5/server
 
@@ -62,6 +63,7 @@ lock: $(DEV) ## Compiles pyproject.toml's pins into the requirements files
 	$(LOCK) --extra worker-cpu -c requirements-dev.txt -o gpu_node/requirements-cpu.txt
 	$(LOCK) --extra worker-gpu -c requirements-dev.txt -o gpu_node/requirements-gpu.txt
 	$(LOCK) --extra demo -c requirements-dev.txt -o requirements-demo.txt
+	$(subst pyproject.toml,$(PLUGIN)/pyproject.toml,$(LOCK)) --extra test -o $(PLUGIN)/requirements-test.txt
 
 clean: ## Removes what was made
 	rm -rf $(VENV) out .rapido build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import os
 import signal
@@ -21,6 +22,7 @@ from gpu_node.sessions import Sessions
 from gpu_node.settings import Settings, SettingsError, from_environment
 
 _UNWELL = 3
+_M_ARENA_MAX = -8  # of malloc.h
 _log = logging.getLogger("gpu_node")
 
 
@@ -62,6 +64,7 @@ def main(make: Callable[[Settings, str], Working] = _worker) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     logs.set_up()
+    _few_arenas()
     try:
         listener = socket.create_server((settings.host, settings.port))
     except OSError as error:
@@ -71,6 +74,16 @@ def main(make: Callable[[Settings, str], Working] = _worker) -> int:
         )
         return 2
     return asyncio.run(_serve(settings, listener, make))
+
+
+def _few_arenas() -> None:
+    """Every session brings LiveKit's threads, and glibc keeps memory of its own for each core of
+    them: measured, a worker grew by 22 MB in 280 sessions, and by 13 MB with two such arenas.
+
+    Another C library than glibc has no such call and no such habit.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 async def _serve(

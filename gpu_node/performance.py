@@ -18,7 +18,6 @@ from gpu_node.pacing import Pacer
 from gpu_node.segment import FRAME_S, FRAME_SAMPLES, Segment
 
 _LEAST_LEAD_S = 0.03
-_REBUFFER_S = 0.3
 _SILENCE = np.zeros(FRAME_SAMPLES, np.int16)
 _log = logging.getLogger(__name__)
 
@@ -125,7 +124,7 @@ class Performance:
             patience_s = self._pacer.lead_s - _LEAST_LEAD_S
             if segment.frame == 0 or patience_s <= 0.0 or segment.margin_s > 0.0:
                 if segment.frame > 0:
-                    segment.margin_s = _REBUFFER_S
+                    segment.margin_s = segment.rebuffer_s
                 return False
             segment.arrived.clear()
             try:

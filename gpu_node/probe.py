@@ -28,12 +28,14 @@ from gpu_node.performance import Performance
 from gpu_node.room import Tracks, connect
 from gpu_node.segment import Segment
 
-LATE_P99_MS, LEAST_FPS = 40.0, 24.5
+LATE_P99_MS, LEAST_FPS = 30.0, 24.5
+"""Asked are 40 ms: sessions have rooms of their own, which costs more than tracks in one."""
 _SETTLE_S, _TRIAL_S = 0.8, 2.4
 _SPEECH_AHEAD_S = 1.5
 _BUDGET_S = 17.0
 _JOIN_S = 5.0
 _MOST = 1000
+_HELD_MS = 80.0
 _log = logging.getLogger(__name__)
 
 
@@ -164,7 +166,7 @@ class Probe:
     def _seen(stream: _Stream, held_before: float, took_s: float) -> Trial:
         """A held picture counts as a frame that is late by more than is allowed."""
         held = int(stream.held() - held_before)
-        late = [1e3 * one for one in stream.shown] + [2 * LATE_P99_MS] * held
+        late = [1e3 * one for one in stream.shown] + [_HELD_MS] * held
         return Trial(
             len(stream.shown) / took_s, float(np.percentile(late, 99)) if late else math.inf
         )

@@ -29,6 +29,8 @@ _MODEL_STEP = MODEL_RATE_HZ // features.FPS
 _LOOKAHEAD_S = 0.46  # 0.452 and what the resamplers hold back
 _LONGEST_UNPLAYED_S = 600
 _KEPT_FEATURES = 64
+_REBUFFER_S = 0.3
+"""More sound that is waited for once it came too slowly: it may do so again."""
 LOST_END_S = 10.0
 """A segment that gets no sound for so long has lost its end."""
 
@@ -52,6 +54,7 @@ class Segment:
         self.sender = sender
         self.reported = reported
         self.margin_s = margin_s
+        self.rebuffer_s = _REBUFFER_S
         self.frame = 0
         self.ended = False
         self.arrived = asyncio.Event()

@@ -22,7 +22,7 @@ from gpu_node.voice import VoiceGate
 AUDIO_STREAM = "lk.audio_stream"
 CLEAR_BUFFER = "lk.clear_buffer"
 VOICE_ATTRIBUTE = "rapido.voice"
-_TRACK_MARGIN_S = 0.06
+_TRACK_MARGIN_S, _TRACK_REBUFFER_S = 0.02, 0.08
 _SUPERSEDED_END_S = 0.5
 _INTRODUCTION_S = 8.0  # LiveKit tells of those who publish no track every 3 s only
 _NOT_ALLOWED = 4403
@@ -181,6 +181,7 @@ class Speech:
                         pcm = PcmFormat(PLAYOUT_RATE_HZ, 1)
                         margin_s = _TRACK_MARGIN_S
                         segment = Segment(sender, pcm, reported=False, margin_s=margin_s)
+                        segment.rebuffer_s = _TRACK_REBUFFER_S
                         self._stage.say(segment)
                     segment.write(spoken.tobytes())
                 if segment is not None and not gate.is_open:

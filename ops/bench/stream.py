@@ -91,7 +91,7 @@ async def _acts(cell: StreamCell, size: Size, folder: Path, say: Say) -> Gathere
     say(f"{got.slots} streams at once, all speaking")
     got.rated = await acts.fares(cell, max(1, got.slots), size.rated_s)
     say(f"{size.sessions} sessions come and go")
-    got.growth_mb = await acts.growth_mb(cell, size.sessions, 40)
+    got.growth_mb = await acts.growth_mb(cell, size.sessions, 80)
     await asyncio.to_thread(cell.stop_worker)
     say("more and more streams, until they do not hold")
     free = {**_ALONE, "RAPIDO_SLOTS": str(_MOST_TRIED)}

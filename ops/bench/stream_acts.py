@@ -229,9 +229,9 @@ async def speech_delays(cell: StreamCell, room: Room, utterances: int) -> list[f
 
 
 async def _speak_into(source: rtc.AudioSource, pcm: np.ndarray) -> float:
-    """10 ms a time, at the pace of a microphone; when its first sample was given."""
+    """10 ms a time, at the pace of a microphone; when its first sample left."""
     step = RATE_HZ // 100
-    began = time.monotonic()
+    began = time.monotonic() + source.queued_duration
     for at in range(0, len(pcm) - step + 1, step):
         await source.capture_frame(rtc.AudioFrame(pcm[at : at + step].tobytes(), RATE_HZ, 1, step))
     return began
@@ -267,12 +267,12 @@ class Held:
 async def fares(cell: StreamCell, streams: int, seconds: float) -> Held:
     """So many sessions, each in a room of its own and speaking without end."""
     ids = [new_session() for _ in range(streams)]
-    speech = held_out().first(seconds + 6.0)
+    speech = held_out().first(seconds + 9.0)
     for session_id in ids:
         await asked(cell, session_id)
     speakers = [await speaker_in(cell, session_id) for session_id in ids]
     saying = [asyncio.create_task(one.say(speech.pcm, speech.sample_rate)) for one in speakers]
-    await asyncio.sleep(2.5)
+    await asyncio.sleep((seconds + 9.0) / 4 + 0.5)  # until all of it is sent
     before, late_before, began = cell.frames(), _lateness(cell.metrics()), time.monotonic()
     await asyncio.sleep(seconds)
     after, late_after, took_s = cell.frames(), _lateness(cell.metrics()), time.monotonic() - began

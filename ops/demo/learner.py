@@ -67,7 +67,9 @@ class Learner:
         publication: rtc.RemoteTrackPublication,
         participant: rtc.RemoteParticipant,
     ) -> None:
-        del publication, participant
+        del publication
+        if not participant.identity.startswith("avatar"):
+            return  # a microphone
         watch = (
             self._video(track) if isinstance(track, rtc.RemoteVideoTrack) else self._audio(track)
         )

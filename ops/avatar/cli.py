@@ -52,6 +52,26 @@ _REMEDIES = {
 }
 
 
+@avatar.command("prepare")
+def avatar_prepare(
+    film: Annotated[Path, typer.Argument(help="A film of one face, speaking.")],
+    folder: Annotated[Path, typer.Argument(help="The dataset's folder; it must not exist.")],
+    model: Annotated[
+        Path, typer.Option(help="MediaPipe's model file; see docs/avatars.md.")
+    ] = Path("face_landmarker.task"),
+    size: Annotated[int, typer.Option(help="Pictures are made no higher than this (px).")] = 720,
+    as_json: Json = False,
+) -> None:
+    """A film of a face to a dataset: frames at 25 a second, landmarks, sound."""
+    with _faults():
+        from ops.avatar.faces import MediaPipe
+        from ops.avatar.preparing import prepare
+
+        with MediaPipe(model) as detector:
+            made = prepare(film, folder, detector, size, _progress(as_json))
+        print_result({"folder": str(folder), **made}, as_json)
+
+
 @avatar.command("import")
 def avatar_import(
     checkpoint: Annotated[

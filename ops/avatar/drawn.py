@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-import wave
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -21,6 +20,7 @@ from ops.avatar.drawing import IDLE_FRAMES, SIZE, Pose, draw, idle_pose
 from ops.avatar.mouth import JAW_DROP_PX, Mouth
 from ops.avatar.speech import SAMPLE_RATE_HZ, Speech, join, resample, synthesise
 from ops.avatar.texts import training_sentence
+from ops.avatar.writing import write_landmarks, write_picture, write_wav
 from ops.film import RATE_HZ, write_film
 
 Image = npt.NDArray[np.uint8]
@@ -126,7 +126,7 @@ def draw_dataset(folder: Path, seconds: float, say: Say, *, workers: int = 2, se
         for name in (PICTURES, LANDMARKS):
             (made / name).mkdir(parents=True)
         for at, picture in enumerate(_pictures(speech, workers)):
-            cv2.imwrite(str(made / PICTURES / f"{at}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
+            write_picture(made / PICTURES / f"{at}.jpg", picture)
             pose = idle_pose(ping_pong(at, IDLE_FRAMES))
             write_landmarks(
                 made / LANDMARKS / f"{at}.lms",
@@ -148,18 +148,3 @@ def draw_film(file: Path, seconds: float, *, workers: int = 2, seed: int = 5) ->
     )
     pcm = resample(speech.pcm, SAMPLE_RATE_HZ, RATE_HZ)
     return write_film(file, (SIZE, SIZE), pictures, pcm)
-
-
-def write_landmarks(file: Path, points: Points) -> None:
-    """110 lines "x y"."""
-    text = "".join(f"{x:.2f} {y:.2f}\n" for x, y in points)
-    file.write_text(text, encoding="ascii")
-
-
-def write_wav(file: Path, pcm: npt.NDArray[np.float32], rate_hz: int) -> None:
-    """Mono, 16 bit."""
-    with wave.open(str(file), "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(rate_hz)
-        sound.writeframes((np.clip(pcm, -1, 1) * 32767).astype("<i2").tobytes())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -46,7 +48,7 @@ def train_ear(width: int, epochs: int, spoken: list[tuple[Array, Array]], say: S
     for epoch in range(1, epochs + 1):
         losses = []
         for picks in torch.split(torch.randperm(len(x))[:whole], _EAR_BATCH):
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=_halves(torch.device("cpu"))):
                 features = encoder(x[picks].contiguous(memory_format=torch.channels_last))
             loss = (head(features.float()) - y[picks]).abs().mean()
             optimiser.zero_grad()
@@ -146,7 +148,7 @@ class Learner:
             group["lr"] = rate
         given = examples.batch(torch.randint(len(examples), (count,)))
         image, audio, wanted = (part.to(weight.device) for part in given)
-        with torch.autocast(weight.device.type, torch.bfloat16):
+        with torch.autocast(weight.device.type, torch.bfloat16, enabled=_halves(weight.device)):
             made = self.generator(image, audio)
         loss = ((made.float() - wanted).abs() * weight).mean()
         self.optimiser.zero_grad()
@@ -159,6 +161,15 @@ class Learner:
 def device() -> torch.device:
     """The GPU where torch sees one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@cache
+def _halves(where: torch.device) -> bool:
+    """Does it compute in bfloat16? A processor that does not is many times slower with it."""
+    if where.type == "cuda":
+        return True
+    facts = Path("/proc/cpuinfo")
+    return facts.is_file() and "bf16" in facts.read_text(encoding="utf-8", errors="replace")
 
 
 def train_mouth(

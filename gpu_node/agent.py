@@ -237,7 +237,7 @@ class Agent:
             registration=self._registration,
             state=self.state,
             slots=sessions.slots if sessions is not None else 0,
-            avatars=self._register.avatars,
+            avatars=sessions.avatars() if sessions is not None else self._register.avatars,
             running=sessions.running() if sessions is not None else (),
             lateness_p95_ms=self._metrics.lateness.p95_ms(),
         )

@@ -1,9 +1,15 @@
-"""One thread drives the engine: what the sessions ask for while it is busy becomes one batch."""
+"""One thread drives the engine: what the sessions ask for while it is busy becomes one batch.
+
+Another one loads avatars into it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,18 +45,25 @@ class Work:
 
 
 class Inference:
-    """Everything that touches the engine goes through here, in one thread and in order."""
+    """Everything that touches the engine goes through here: in one thread and in order, but for
+    loading."""
 
     def __init__(self, engine: Engine, metrics: Metrics) -> None:
         self.engine = engine
         self._metrics = metrics
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._loader = ThreadPoolExecutor(1, "loader", initializer=_step_back)
         self._waiting: list[tuple[Work, asyncio.Future[Picture]]] = []
         self._busy: asyncio.Task[None] | None = None
 
     async def prepare(self, avatar: Avatar, compositor: Compositor) -> None:
-        """Loads the avatar into the engine."""
-        await self.call(lambda: self.engine.prepare(avatar, compositor))
+        """Loads the avatar into the engine, in a thread of its own: streams go on meanwhile."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._loader, self.engine.prepare, avatar, compositor)
+
+    async def forget(self, avatar: Avatar) -> None:
+        """Lets go of it after the running batch."""
+        await self.call(lambda: self.engine.forget(avatar))
 
     async def call(self, function: Callable[[], T]) -> T:
         """Runs ``function`` in the engine's thread."""
@@ -109,8 +122,15 @@ class Inference:
 
     def close(self) -> None:
         """Waits for the running batch; nothing more is rendered."""
+        self._loader.shutdown(wait=True, cancel_futures=True)
         self._thread.shutdown(wait=True, cancel_futures=True)
         self.engine.close()
+
+
+def _step_back() -> None:
+    """Loading leaves the cores to the streams, where the system lets a thread be nice."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def _each(

@@ -14,7 +14,7 @@ from control.contracts.worker import Register, StartStream
 from gpu_node import capacity, hardware
 from gpu_node.agent import Agent
 from gpu_node.api import make_app
-from gpu_node.avatars.package import AvatarError, available
+from gpu_node.avatars.source import cache_folder, make_source
 from gpu_node.cell_client import CellClient
 from gpu_node.engine import make_engine
 from gpu_node.inference import Inference
@@ -53,13 +53,19 @@ class Worker:
     async def _boot(self) -> Register:
         """Loads the engine and renders one frame. Raises AvatarError where there is no avatar."""
         settings = self._settings
-        names = available()
-        if not names:
-            raise AvatarError("this worker has no avatar; install one under gpu_node/avatars")
+        source = await asyncio.to_thread(
+            make_source,
+            settings.avatars,
+            settings.region,
+            settings.avatar_cache_mib,
+            cache_folder(settings.worker_id),
+        )
         threads = max(1, round(hardware.cores() * settings.cpu_share))
         engine = await asyncio.to_thread(make_engine, settings.device, threads)
         inference = Inference(engine, self.metrics)
-        self._studio = Studio(inference, Shelf(inference), self.metrics)
+        shelf = Shelf(inference, source, settings.avatar_cache_mib)
+        self._studio = Studio(inference, shelf, self.metrics)
+        await shelf.refresh()
         await self._cost(seconds=0.0)
         return Register(
             worker_id=settings.worker_id,
@@ -68,7 +74,7 @@ class Worker:
             zone=settings.zone,
             version=VERSION,
             hardware=hardware.detect(engine.name),
-            avatars=tuple(names),
+            avatars=shelf.names(),
             boot=secrets.token_hex(8),
         )
 
@@ -80,15 +86,15 @@ class Worker:
 
     async def _cost(self, seconds: float) -> capacity.Capacity:
         assert self._studio is not None
-        inference = self._studio.inference
-        avatar, _ = await self._studio.shelf.get(available()[0])
+        inference, shelf = self._studio.inference, self._studio.shelf
         cores, share = hardware.cores(), self._settings.cpu_share
-        return await inference.call(
-            lambda: capacity.measure(inference.engine, avatar, cores, share, seconds=seconds)
-        )
+        async with shelf.lent(shelf.names()[0]) as (avatar, _):
+            return await inference.call(
+                lambda: capacity.measure(inference.engine, avatar, cores, share, seconds=seconds)
+            )
 
     def _avatars(self) -> Iterable[str]:
-        return available()
+        return self._studio.shelf.names() if self._studio is not None else ()
 
     def _stream(self, ask: StartStream, on_first_frame: Callable[[], None]) -> Stream:
         if self._studio is None:

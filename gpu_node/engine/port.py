@@ -30,7 +30,8 @@ class FrameJob:
 
 
 class Engine(Protocol):
-    """Not thread safe: one caller at a time."""
+    """Not thread safe: one caller at a time; but ``prepare`` may run in another thread beside the
+    other calls, and must not make them wait."""
 
     name: str
 

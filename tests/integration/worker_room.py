@@ -9,8 +9,8 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -137,9 +137,10 @@ class OneAvatarShelf:
         self._compositor = Compositor(self._avatar)
         inference.engine.prepare(self._avatar, self._compositor)
 
-    async def get(self, name: str) -> tuple[Avatar, Compositor]:
+    @asynccontextmanager
+    async def lent(self, name: str) -> AsyncIterator[tuple[Avatar, Compositor]]:
         """Ready at once."""
-        return self._avatar, self._compositor
+        yield self._avatar, self._compositor
 
 
 def make_studio(limits: Limits) -> Studio:

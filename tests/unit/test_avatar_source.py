@@ -172,14 +172,14 @@ def test_a_missing_file_is_named_and_nothing_stays(
     put("anna")
     s3.delete_object(Bucket=BUCKET, Key="v1/anna/frames.zip")
 
-    with pytest.raises(AvatarError, match="s3://faces/v1/anna/.*may read it"):
+    with pytest.raises(AvatarError, match=r"s3://faces/v1/anna/.*may read it"):
         _get(source, "anna")
 
     assert _on_disk(kept) == []
 
 
 def test_a_bucket_that_is_not_there_is_a_clear_error(s3: Any, kept: Kept) -> None:
-    with pytest.raises(AvatarError, match="s3://nowhere-at-all/.*NoSuchBucket"):
+    with pytest.raises(AvatarError, match=r"s3://nowhere-at-all/.*NoSuchBucket"):
         BucketSource(s3, "nowhere-at-all", "", kept).catalogue()
 
 
@@ -232,7 +232,7 @@ def test_one_in_use_is_never_removed(
     kept.limit_bytes = int(1.5 * one)
     put("ben", seed=2)
 
-    with pytest.raises(AvatarError, match="RAPIDO_AVATAR_CACHE_MIB.*in use fill it; raise it"):
+    with pytest.raises(AvatarError, match=r"RAPIDO_AVATAR_CACHE_MIB.*in use fill it; raise it"):
         _get(source, "ben", (anna,))
 
     assert [name.split("@")[0] for name in _on_disk(kept)] == ["anna"]

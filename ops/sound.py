@@ -83,7 +83,7 @@ def _read(file: Path, container: Any, rate_hz: int | None, most_s: float | None)
     else:
         count += _take(parts, resampler.resample(None))
     if not count:
-        raise SoundError(f"{file}: there is no sound in it: it lasts 0 s; record it again")
+        raise SoundError(f"{file}: there is no sound in it: it lasts no time; record it again")
     pcm = np.concatenate(parts)[:most]
     if not np.isfinite(pcm).all():
         raise SoundError(f"{file}: some samples are no numbers; export it again")

@@ -28,6 +28,7 @@ Say = Callable[[str], None]
 _VOICE = VOICES[4]
 _QUIET_S = 5.5
 """Silence at the start, long enough for an idle loop."""
+_SHUT = 1e-3
 _TELL_EVERY = 500
 
 # The face's outline in head coordinates, as two curves from the left ear to the chin (portrait.py).
@@ -94,18 +95,19 @@ def _moved(points: Points, pose: Pose) -> Points:
 
 def _pictures(speech: Speech, workers: int) -> Iterator[Image]:
     """The demo avatar's idle loop, with each mouth drawn into it: only the mouth's square
-    differs."""
+    differs, and while she is silent nothing does."""
     idle = load_avatar("demo").frames
-    mouths = [tuple(float(value) for value in row) for row in speech.mouths]
+    mouths = [Mouth(*(float(value) for value in row)) for row in speech.mouths]
     poses = [ping_pong(at, IDLE_FRAMES) for at in range(len(mouths))]
     for pose, crop in zip(poses, _crops(poses, mouths, workers), strict=True):
         picture = idle[pose].copy()
-        x, y, w, h = idle_pose(pose).box
-        picture[y : y + h, x : x + w] = crop
+        if crop is not None:
+            x, y, w, h = idle_pose(pose).box
+            picture[y : y + h, x : x + w] = crop
         yield picture
 
 
-def _crops(poses: list[int], mouths: list[tuple[float, ...]], workers: int) -> Iterator[Image]:
+def _crops(poses: list[int], mouths: list[Mouth], workers: int) -> Iterator[Image | None]:
     if workers == 1:
         yield from map(_crop, poses, mouths)
         return
@@ -113,8 +115,10 @@ def _crops(poses: list[int], mouths: list[tuple[float, ...]], workers: int) -> I
         yield from pool.map(_crop, poses, mouths, chunksize=8)
 
 
-def _crop(pose: int, mouth: tuple[float, ...]) -> Image:
-    return draw(idle_pose(pose), Mouth(*mouth), idle_pose(pose).box)
+def _crop(pose: int, mouth: Mouth) -> Image | None:
+    if mouth.opening < _SHUT:
+        return None
+    return draw(idle_pose(pose), mouth, idle_pose(pose).box)
 
 
 def draw_dataset(folder: Path, seconds: float, say: Say, *, workers: int = 2, seed: int = 5) -> int:

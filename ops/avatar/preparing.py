@@ -85,7 +85,7 @@ def frames_at_25(film: Path, height_px: int) -> Iterator[tuple[Image, float]]:
                 raise DatasetError(f"{film}: there is no picture in it; give a film of a face")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            start_s, shown, last = 0.0, 0, None
+            start_s, time_s, shown, last = 0.0, 0.0, 0, None
             for frame in container.decode(stream):
                 time_s = float(frame.time or 0.0)
                 if last is None:
@@ -94,7 +94,7 @@ def frames_at_25(film: Path, height_px: int) -> Iterator[tuple[Image, float]]:
                     yield last, start_s
                     shown += 1
                 last = _upright(frame, height_px)
-            if last is not None:
+            if last is not None and start_s + shown / FPS < time_s + 1e-6:
                 yield last, start_s
     except (av.FFmpegError, OSError) as error:
         raise DatasetError(f"{film}: not a film that can be read ({error})") from error

@@ -291,7 +291,7 @@ class Agent:
             registration=self._registration,
             state=self.state,
             slots=self.slots,
-            avatars=self._register.avatars,
+            avatars=sessions.avatars() if sessions is not None else self._register.avatars,
             running=sessions.running() if sessions is not None else (),
             lateness_p95_ms=self._metrics.lateness.percentile_ms(95),
             warm=warm.told() if warm is not None else (),

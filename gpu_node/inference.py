@@ -1,11 +1,18 @@
-"""One thread drives the engine: what the sessions ask for while it is busy becomes one batch."""
+"""One thread drives the engine: what the sessions ask for while it is busy becomes one batch.
+
+Another one loads avatars into it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -49,7 +56,8 @@ class _Asked:
 
 
 class Inference:
-    """Everything that touches the engine goes through here, in one thread and in order.
+    """Everything that touches the engine goes through here: in one thread and in order, but for
+    loading.
 
     ``lost`` says why the engine's device is gone, until it renders again; its watchdog reads it.
     """
@@ -62,12 +70,19 @@ class Inference:
         self.thread = EngineThread(clock)
         self._clock = clock
         self._metrics = metrics
+        self._loader = ThreadPoolExecutor(1, "loader", initializer=_step_back)
         self._waiting: list[_Asked] = []
         self._busy: asyncio.Task[None] | None = None
 
     async def prepare(self, avatar: Avatar, compositor: Compositor) -> None:
-        """Loads the avatar into the engine."""
-        await self.call(lambda: self.engine.prepare(avatar, compositor))
+        """Loads the avatar into the engine, in a thread of its own: streams go on meanwhile."""
+        loop = asyncio.get_running_loop()
+        prepare = partial(self._told, self.engine.prepare, avatar, compositor)
+        await loop.run_in_executor(self._loader, prepare)
+
+    async def forget(self, avatar: Avatar) -> None:
+        """Lets go of it after the running batch."""
+        await self.call(lambda: self.engine.forget(avatar))
 
     async def call(self, function: Callable[[], T]) -> T:
         """Runs ``function`` in the engine's thread."""
@@ -152,7 +167,14 @@ class Inference:
 
     def close(self, limit_s: float = _CLOSE_LIMIT_S) -> bool:
         """Waits for the running batch; nothing more is rendered. False if it never came back."""
+        self._loader.shutdown(wait=False, cancel_futures=True)
         return self.thread.close(self.engine.close, limit_s)
+
+
+def _step_back() -> None:
+    """Loading leaves the cores to the streams, where the system lets a thread be nice."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def _each(

@@ -6,13 +6,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from livekit import rtc
 
 from control.contracts.worker import StartStream
-from gpu_node.avatars.package import AvatarError
+from gpu_node.avatars.package import Avatar, AvatarError
+from gpu_node.compositor import Compositor
 from gpu_node.inference import Inference
 from gpu_node.metrics import Metrics, Start
 from gpu_node.pacing import Pacer, Picture, PictureOut
@@ -101,10 +103,17 @@ class AvatarStream:
 
     async def run(self) -> str:
         """Joins, performs, leaves. Raises StreamFailed."""
-        try:
-            avatar, compositor = await self._studio.shelf.get(self.ask.avatar)
-        except AvatarError as error:
-            raise StreamFailed(str(error)) from error
+        async with AsyncExitStack() as held:
+            try:
+                lent = self._studio.shelf.lent(self.ask.avatar)
+                avatar, compositor = await held.enter_async_context(lent)
+            except AvatarError as error:
+                raise StreamFailed(str(error)) from error
+            if self._stop.done():
+                return self._stop.result()
+            return await self._perform(avatar, compositor)
+
+    async def _perform(self, avatar: Avatar, compositor: Compositor) -> str:
         warm = self._studio.warm.take(self.ask.room, avatar.size)
         self.start = "cold" if warm is None else "warm"
         room = self._room = warm or AvatarRoom(*avatar.size)

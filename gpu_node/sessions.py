@@ -150,6 +150,10 @@ class Sessions:
             if running is not None and running[0].ask.generation <= lease.generation:
                 self._end(*running, revoked=True, reason="The lease was revoked.")
 
+    def avatars(self) -> tuple[str, ...]:
+        """Those that may be asked for now."""
+        return tuple(self._avatars())
+
     def running(self) -> tuple[Running, ...]:
         """For the heartbeat."""
         return tuple(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -21,7 +22,10 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """``port`` 0 takes a free one; ``slots`` replaces the measured number where it is given."""
+    """``port`` 0 takes a free one; ``slots`` replaces the measured number where it is given.
+
+    ``avatars`` is a folder or s3://bucket/prefix; None: those that come with the worker.
+    """
 
     worker_id: str
     cell_urls: tuple[str, ...]
@@ -36,6 +40,8 @@ class Settings:
     drain_limit_s: float
     stuck_limit_s: float
     emf: bool
+    avatars: str | None
+    avatar_cache_mib: float
 
     def url(self, port: int) -> str:
         """Where the cell reaches this worker, once it listens on ``port``."""
@@ -71,6 +77,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         drain_limit_s=_number(environment, "RAPIDO_DRAIN_LIMIT_S", 10.0, 0.0, 86_400.0),
         stuck_limit_s=_number(environment, "RAPIDO_STUCK_LIMIT_S", 120.0, 10.0, 86_400.0),
         emf=_switch(environment, "RAPIDO_EMF"),
+        avatars=_avatars(environment),
+        avatar_cache_mib=_number(environment, "RAPIDO_AVATAR_CACHE_MIB", 4096.0, 64.0, 1e6),
     )
 
 
@@ -140,3 +148,19 @@ def _slots(environment: Mapping[str, str]) -> int | None:
     if not environment.get("RAPIDO_SLOTS"):
         return None
     return int(_number(environment, "RAPIDO_SLOTS", 0, 0, 1000, whole=True))
+
+
+def _avatars(environment: Mapping[str, str]) -> str | None:
+    name = "RAPIDO_AVATARS"
+    value = environment.get(name) or None
+    if value is None:
+        return None
+    if value.startswith("s3:"):
+        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s]*)?", value):
+            raise SettingsError(f"{name} is {value[:80]!r}, no bucket; write s3://bucket/prefix")
+    elif not Path(value).is_dir():
+        raise SettingsError(
+            f"{name} is {value[:80]!r}, no folder; name one that holds NAME/manifest.json, "
+            "or s3://bucket/prefix"
+        )
+    return value

@@ -83,13 +83,13 @@ class WarmRooms:
     async def _sit(self, name: str, seat: _Seat) -> None:
         room: AvatarRoom | None = None
         try:
-            avatar, compositor = await self._shelf.get(self._shelf.names()[0])
+            async with self._shelf.lent(self._shelf.names()[0]) as (avatar, compositor):
+                still = compositor.compose(0, None)
             room = AvatarRoom(*avatar.size)
             async with asyncio.timeout(_JOIN_S):
                 await room.join(seat.access)
             seat.room = room
             self._on_change()
-            still = compositor.compose(0, None)
             while not room.closed.done():
                 room.tracks.pictures.show(still, -1)
                 await asyncio.wait({room.closed}, timeout=_FRAME_EVERY_S)

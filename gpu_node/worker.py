@@ -17,8 +17,10 @@ from control.contracts.worker import Register, RoomAccess, StartStream
 from gpu_node import capacity, gpu, hardware
 from gpu_node.agent import Agent
 from gpu_node.api import make_app
-from gpu_node.avatars.package import AvatarError, available
+from gpu_node.avatars.package import Avatar
+from gpu_node.avatars.source import cache_folder, make_source
 from gpu_node.cell_client import CellClient
+from gpu_node.compositor import Compositor
 from gpu_node.emf import Emf
 from gpu_node.engine import make_engine
 from gpu_node.inference import Inference
@@ -86,15 +88,20 @@ class Worker:
     async def _boot(self) -> Register:
         """Loads the engine and renders one frame. Raises AvatarError where there is no avatar."""
         settings = self._settings
-        names = available()
-        if not names:
-            raise AvatarError("this worker has no avatar; install one under gpu_node/avatars")
+        source = await asyncio.to_thread(
+            make_source,
+            settings.avatars,
+            settings.region,
+            settings.avatar_cache_mib,
+            cache_folder(settings.worker_id),
+        )
         threads = max(1, round(hardware.cores() * settings.cpu_share))
         engine = await asyncio.to_thread(make_engine, settings.device, threads)
         inference = Inference(engine, self.metrics)
-        shelf = Shelf(inference)
+        shelf = Shelf(inference, source, settings.avatar_cache_mib)
         warm = WarmRooms(shelf, self.agent.beat_soon)
         self._studio = Studio(inference, shelf, self.metrics, warm)
+        await shelf.refresh()
         await self._cost(seconds=0.0)
         return Register(
             worker_id=settings.worker_id,
@@ -103,7 +110,7 @@ class Worker:
             zone=settings.zone,
             version=VERSION,
             hardware=hardware.detect(engine.name),
-            avatars=tuple(names),
+            avatars=shelf.names(),
             boot=secrets.token_hex(8),
         )
 
@@ -114,22 +121,30 @@ class Worker:
         if settings.slots is not None:
             return settings.slots
         assert self._studio is not None
-        avatar, compositor = await self._studio.shelf.get(available()[0])
+        shelf = self._studio.shelf
+        async with shelf.lent(shelf.names()[0]) as (avatar, compositor):
+            measured = await self._measured(room, avatar, compositor)
+        capacity.tell(measured, measured.slots, _log)
+        self.metrics.limit("host_cpu", measured.core_streams)
+        if self._studio.inference.engine.name == "torch":
+            self.metrics.limit("gpu", measured.engine_streams)
+        return measured.slots
+
+    async def _measured(
+        self, room: RoomAccess, avatar: Avatar, compositor: Compositor
+    ) -> capacity.Capacity:
+        assert self._studio is not None
         hardware_text = hardware.detect(self._studio.inference.engine.name).model_dump_json()
         digests = json.dumps(avatar.manifest["files"], sort_keys=True)
-        key = capacity.key(hardware_text, digests, VERSION, str(settings.cpu_share))
-        alone = settings.cpu_share >= 1.0
+        key = capacity.key(hardware_text, digests, VERSION, str(self._settings.cpu_share))
+        alone = self._settings.cpu_share >= 1.0
         measured = self._remembered.get(key) if alone else None
         if measured is None:
             measured = await self._cost(seconds=1.0)
             if alone:
                 probe = Probe(room, avatar, compositor, self._studio.inference)
                 measured = await self._tried(probe, measured, key)
-        capacity.tell(measured, measured.slots, _log)
-        self.metrics.limit("host_cpu", measured.core_streams)
-        if self._studio.inference.engine.name == "torch":
-            self.metrics.limit("gpu", measured.engine_streams)
-        return measured.slots
+        return measured
 
     async def _tried(
         self, probe: Probe, expected: capacity.Capacity, key: str
@@ -145,15 +160,15 @@ class Worker:
 
     async def _cost(self, seconds: float) -> capacity.Capacity:
         assert self._studio is not None
-        inference = self._studio.inference
-        avatar, _ = await self._studio.shelf.get(available()[0])
+        inference, shelf = self._studio.inference, self._studio.shelf
         cores, share = hardware.cores(), self._settings.cpu_share
-        return await inference.call(
-            lambda: capacity.measure(inference.engine, avatar, cores, share, seconds=seconds)
-        )
+        async with shelf.lent(shelf.names()[0]) as (avatar, _):
+            return await inference.call(
+                lambda: capacity.measure(inference.engine, avatar, cores, share, seconds=seconds)
+            )
 
     def _avatars(self) -> Iterable[str]:
-        return available()
+        return self._studio.shelf.names() if self._studio is not None else ()
 
     def _warm(self) -> WarmRooms | None:
         return self._studio.warm if self._studio is not None else None

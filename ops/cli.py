@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import threading
 import time
-import wave
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from ops.avatar.cli import avatar
+from ops.terminal import Json, console
+from ops.terminal import print_result as _print
 
 app = typer.Typer(
     help="Talking, lip-synced avatars for lessons: a fleet behind one address.",
@@ -25,14 +26,12 @@ app = typer.Typer(
 )
 session = typer.Typer(help="Sessions: one lesson's avatar each.", no_args_is_help=True)
 worker = typer.Typer(help="Workers, for operators.", no_args_is_help=True)
-avatar = typer.Typer(help="Avatars: train, check, look.", no_args_is_help=True)
 simulate = typer.Typer(help="Trials without machines, each the same again.", no_args_is_help=True)
 app.add_typer(session, name="session")
 app.add_typer(worker, name="worker")
 app.add_typer(avatar, name="avatar")
 app.add_typer(simulate, name="simulate")
 
-console = Console()
 Url = Annotated[
     str | None, typer.Option(help="The cell's address; else RAPIDO_URL, else the one up.")
 ]
@@ -42,17 +41,6 @@ Key = Annotated[
         help="Your key; else RAPIDO_KEY (operators: RAPIDO_OPERATOR_KEY), else that of the one up."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def _print(result: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(result, indent=2) + "\n")
-        return
-    for key, value in result.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{k} {v}" for k, v in value.items() if k != "token")
-        console.print(f"{key:<14} {value}", markup=False, highlight=False, overflow="fold")
 
 
 @app.command()
@@ -295,7 +283,7 @@ def session_end(session_id: str, url: Url = None, key: Key = None) -> None:
 @app.command()
 def say(
     session_id: str,
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="WAV, 16 bit.")],
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A WAV file.")],
     url: Url = None,
     key: Key = None,
 ) -> None:
@@ -303,35 +291,25 @@ def say(
     import asyncio
 
     from ops.client import connect
-    from ops.speaker import Speaker
+    from ops.sound import SoundError, read_speech
+    from ops.speaker import LONGEST_S, Speaker
 
-    pcm, rate_hz = _read_wav(file)
+    try:
+        sound = read_speech(file, LONGEST_S)
+    except SoundError as error:
+        raise typer.BadParameter(str(error)) from error
     with connect(url, key) as client:
         grant = client.token(session_id, "voice")
 
     async def speak() -> dict[str, Any]:
         speaker = Speaker(f"avatar-{session_id}")
         await speaker.join(grant["url"], grant["token"])
-        await speaker.say(pcm, rate_hz)
-        report = await asyncio.wait_for(speaker.finished.get(), len(pcm) / rate_hz + 20)
+        await speaker.say(sound.pcm, sound.rate_hz)
+        report = await asyncio.wait_for(speaker.finished.get(), sound.duration_s + 20)
         await speaker.leave()
         return report
 
     _print(asyncio.run(speak()), False)
-
-
-def _read_wav(file: Path) -> tuple[Any, int]:
-    import numpy as np
-
-    try:
-        with wave.open(str(file)) as sound:
-            if sound.getsampwidth() != 2:
-                raise typer.BadParameter(f"{file}: {8 * sound.getsampwidth()} bit; make it 16 bit")
-            data = np.frombuffer(sound.readframes(sound.getnframes()), "<i2")
-            mono = data.reshape(-1, sound.getnchannels()).mean(axis=1) / 32768
-            return mono.astype(np.float32), sound.getframerate()
-    except (wave.Error, EOFError) as error:
-        raise typer.BadParameter(f"{file}: not a WAV file ({error})") from error
 
 
 @worker.command("list")
@@ -389,32 +367,6 @@ def fleet(url: Url = None, key: Key = None, as_json: Json = False) -> None:
 
     with connect(url, key, operator=True) as client:
         _print(client.call("GET", "/api/v1/fleet"), as_json)
-
-
-@avatar.command("train")
-def avatar_train(
-    out: Annotated[Path, typer.Option(help="The package's folder.")] = Path(
-        "gpu_node/avatars/demo"
-    ),
-    minutes: Annotated[float, typer.Option(help="How long the mouth learns.")] = 16.0,
-) -> None:
-    """Train the demo avatar anew: draw it, speak to it, train it, measure it."""
-    from ops.avatar.training import Plan, train
-
-    train(Plan(minutes=minutes), out, lambda line: console.print(line, highlight=False))
-
-
-@avatar.command("check")
-def avatar_check(name: str) -> None:
-    """Every file of an avatar, by name or folder."""
-    from gpu_node.avatars.package import AvatarError, load_avatar
-
-    try:
-        found = load_avatar(Path(name) if "/" in name else name)
-    except AvatarError as error:
-        console.print(str(error), style="red", highlight=False)
-        raise typer.Exit(1) from None
-    _print({"name": found.name, "crop": found.crop, "held_out": found.manifest["held_out"]}, False)
 
 
 @simulate.command("faults")

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from livekit import rtc
 
 TOPIC = "lk.audio_stream"
+LONGEST_S = 600.0
+"""A worker keeps ten minutes that are not played yet, and drops the rest."""
 _CHUNK_S = 0.25
 _SPEED = 4.0
 _JOIN_TIMEOUT_S = 20.0

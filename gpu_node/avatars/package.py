@@ -22,7 +22,7 @@ MANIFEST = "manifest.json"
 ROOT = Path(__file__).parent
 _FILES = ("generator", "audio_encoder", "frames")
 _PICKLED = (".pth", ".pt", ".pkl", ".pickle", ".ckpt", ".bin")
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 class AvatarError(Exception):
@@ -110,7 +110,7 @@ def _folder(name_or_path: str | Path, root: Path | None) -> Path:
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or "/" in text:
         path = Path(name_or_path)
-    elif _NAME.fullmatch(text):
+    elif NAME.fullmatch(text):
         path = (root or ROOT) / text
     else:
         raise AvatarError(f"avatar {text[:80]!r}: not a name; use a-z, 0-9, '-' and '_'")
@@ -153,19 +153,38 @@ def _manifest(path: Path) -> dict[str, Any]:
         if not isinstance(value, kind) or isinstance(value, bool):
             raise AvatarError(f"{file}: {field} has the wrong type; install the avatar again")
     _check_numbers(file, manifest)
+    try:
+        named_files(manifest)
+    except AvatarError as error:
+        raise AvatarError(f"{file}: {error}; install the avatar again") from error
     for role in _FILES:
-        entry = manifest["files"].get(role)
-        if not isinstance(entry, dict) or not {"path", "sha256"} <= entry.keys():
-            raise AvatarError(f"{file}: files.{role} needs path and sha256; install it again")
-        named = Path(str(entry["path"]))
-        if named.is_absolute() or ".." in named.parts:
-            raise AvatarError(f"{file}: files.{role}.path leaves the avatar's folder; correct it")
+        named = Path(str(manifest["files"][role]["path"]))
         if role != "frames" and named.suffix != ".safetensors":
             what = "pickled" if named.suffix in _PICKLED else "not safetensors"
             raise AvatarError(
                 f"{path / named}: weights are {what}; convert them to .safetensors first"
             )
     return manifest
+
+
+def named_files(manifest: object) -> dict[str, str]:
+    """The path of each file within the package, with its sha256.
+
+    Raises AvatarError for a manifest that does not say so, or a path that leaves the folder.
+    """
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(files, dict):
+        raise AvatarError("files is missing")
+    named: dict[str, str] = {}
+    for role in _FILES:
+        entry = files.get(role)
+        if not isinstance(entry, dict) or not {"path", "sha256"} <= entry.keys():
+            raise AvatarError(f"files.{role} needs path and sha256")
+        path = Path(str(entry["path"]))
+        if path.is_absolute() or ".." in path.parts:
+            raise AvatarError(f"files.{role}.path leaves the avatar's folder")
+        named[path.as_posix()] = str(entry["sha256"])
+    return named
 
 
 def _check_numbers(file: Path, manifest: dict[str, Any]) -> None:

@@ -66,7 +66,8 @@ class OnnxEngine:
         first = _encoded(encoder, avatar, 0)
         each = sum(level.nbytes for level in first.values())
         kept = min(len(avatar.frames), max(1, int(self._cache_bytes // each)))
-        others = self._map(lambda frame: _encoded(encoder, avatar, frame), range(1, kept))
+        # in this thread alone: those of the pool paint, and must not wait behind this
+        others = [_encoded(encoder, avatar, frame) for frame in range(1, kept)]
         self._ready[avatar] = _Ready(
             self._session(graphs.audio_encoder(ear)),
             encoder,

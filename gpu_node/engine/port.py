@@ -38,7 +38,8 @@ class Timing:
 
 
 class Engine(Protocol):
-    """Not thread safe: one caller at a time.
+    """Not thread safe: one caller at a time; but ``prepare`` may run in another thread beside the
+    other calls, and must not make them wait.
 
     An engine may keep a ``last_timing: Timing`` of its last ``render``; the metrics then tell its
     stages apart. It may raise ``faults.EngineLost`` from any call: its device is gone for good.

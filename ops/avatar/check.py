@@ -9,11 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gpu_node.avatars import Avatar
-from gpu_node.compositor import Compositor, ping_pong
-from gpu_node.engine import Engine, FrameJob
-from gpu_node.features import audio_window
-from ops.avatar.corpus import windows_of
+from gpu_node.engine import Engine
 from ops.avatar.opening import lip_report, measured_openings
+from ops.avatar.rendering import rendered
 from ops.avatar.speech import Speech, held_out
 
 Image = npt.NDArray[np.uint8]
@@ -21,11 +19,7 @@ Image = npt.NDArray[np.uint8]
 
 def performed(avatar: Avatar, engine: Engine, speech: Speech) -> Iterator[Image]:
     """The pictures of a whole speech at 16 kHz, one each 40 ms: uint8 (h, w, 3) BGR."""
-    engine.prepare(avatar, Compositor(avatar))
-    features = engine.encode(avatar, list(windows_of(speech.pcm)))
-    for index in range(len(speech.mouths)):
-        frame = ping_pong(index, len(avatar.frames))
-        made = engine.render([FrameJob(avatar, frame, audio_window(features, index))])[0]
+    for made in rendered(avatar, engine, speech.pcm, len(speech.mouths)):
         yield np.asarray(cv2.cvtColor(made, cv2.COLOR_YUV2BGR_I420), np.uint8)
 
 

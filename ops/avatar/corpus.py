@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gpu_node.features import MelStream
 from ops.avatar.drawing import IDLE_FRAMES, draw, idle_pose
 from ops.avatar.mouth import Mouth
+from ops.avatar.rendering import windows_of
 from ops.avatar.speech import SAMPLE_RATE_HZ, Speech, join, synthesise
 from ops.avatar.texts import training_sentence
 from ops.avatar.visemes import Array
@@ -31,14 +31,6 @@ class Clip:
 
     windows: Array
     speech: Speech
-
-
-def windows_of(pcm: Array) -> Array:
-    """Every mel window of a whole speech at 16 kHz: (n, 80, 16)."""
-    stream = MelStream()
-    stream.push(pcm)
-    stream.finish()
-    return np.stack(stream.windows())
 
 
 def clips(minutes: float, seed: int) -> Iterator[Clip]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +16,6 @@ from torch import nn
 
 from gpu_node.avatars.crops import mask_rectangle
 from gpu_node.synctalk import AudioEncoder, Generator
-from ops.avatar.drawing import CROP
 
 Array = npt.NDArray[np.float32]
 Say = Callable[[str], None]
@@ -23,7 +25,6 @@ _EAR_BATCH = 64
 _EAR_RATE = 2e-3
 _MOUTH_RATE = 2e-3
 _MOUTH_WEIGHT = 4.0
-_TELL_EVERY_S = 30.0
 _LONGEST_STEP_S = 5.0
 
 
@@ -47,7 +48,7 @@ def train_ear(width: int, epochs: int, spoken: list[tuple[Array, Array]], say: S
     for epoch in range(1, epochs + 1):
         losses = []
         for picks in torch.split(torch.randperm(len(x))[:whole], _EAR_BATCH):
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=_halves(torch.device("cpu"))):
                 features = encoder(x[picks].contiguous(memory_format=torch.channels_last))
             loss = (head(features.float()) - y[picks]).abs().mean()
             optimiser.zero_grad()
@@ -75,9 +76,27 @@ def hear(encoder: AudioEncoder, windows: Array) -> Array:
     return features
 
 
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+class Examples(Protocol):
+    """What a mouth learns from."""
+
+    @property
+    def crop(self) -> int:
+        """Side of its pictures in px."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def batch(self, picks: torch.Tensor) -> Batch:
+        """Of the examples picked: image (n, 6, crop, crop) and wanted picture (n, 3, crop, crop),
+        both in 0..1, with audio (n, 32, 16, 16) between them."""
+
+
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """What the mouth learns from. idle: (frames, 6, crop, crop) inputs in 0..1. Of n examples:
+    """Drawn examples. idle: (frames, 6, crop, crop) inputs in 0..1. Of n examples:
     poses (n,) the idle frame, audio (n, 16, 512), pictures uint8 (n, crop, crop, 3) BGR."""
 
     idle: torch.Tensor
@@ -85,51 +104,116 @@ class Lesson:
     audio: torch.Tensor
     pictures: npt.NDArray[np.uint8]
 
-    def batch(self, picks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    @property
+    def crop(self) -> int:
+        """Side of its pictures in px."""
+        return self.pictures.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.poses)
+
+    def batch(self, picks: torch.Tensor) -> Batch:
         """Image, audio and wanted picture of the examples picked."""
         image = self.idle[self.poses[picks]].contiguous(memory_format=torch.channels_last)
-        wanted = torch.from_numpy(self.pictures[picks.numpy()]).permute(0, 3, 1, 2).float() / 255
-        return image, self.audio[picks].reshape(-1, 32, 16, 16), wanted
+        return image, self.audio[picks].reshape(-1, 32, 16, 16), as_tensor(self.pictures, picks)
+
+
+def as_tensor(pictures: npt.NDArray[np.uint8], picks: torch.Tensor) -> torch.Tensor:
+    """Those of the pictures (n, h, w, 3) as floats (picks, 3, h, w) in 0..1."""
+    return torch.from_numpy(pictures[picks.numpy()]).permute(0, 3, 1, 2).float() / 255
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often training tells how it goes, and how often its state is kept."""
+
+    tell_every_s: float = 30.0
+    keep_every_s: float = 60.0
+
+
+class Learner:
+    """A mouth that is learning: its network, its optimiser, and the time it spent so far."""
+
+    def __init__(self, crop: int, width: int) -> None:
+        self.generator = Generator(crop, width).to(device()).to(memory_format=torch.channels_last)
+        self.optimiser = torch.optim.AdamW(
+            self.generator.parameters(), lr=_MOUTH_RATE, weight_decay=1e-4
+        )
+        self.spent_s = 0.0
+        self.steps = 0
+
+    def step(self, examples: Examples, count: int, weight: torch.Tensor, rate: float) -> float:
+        """Learns from ``count`` examples chosen at random; says how wrong it was (weighted L1)."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        given = examples.batch(torch.randint(len(examples), (count,)))
+        image, audio, wanted = (part.to(weight.device) for part in given)
+        with torch.autocast(weight.device.type, torch.bfloat16, enabled=_halves(weight.device)):
+            made = self.generator(image, audio)
+        loss = ((made.float() - wanted).abs() * weight).mean()
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        self.steps += 1
+        return loss.item()
+
+
+def device() -> torch.device:
+    """The GPU where torch sees one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@cache
+def _halves(where: torch.device) -> bool:
+    """Does it compute in bfloat16? A processor that does not is many times slower with it."""
+    if where.type == "cuda":
+        return True
+    facts = Path("/proc/cpuinfo")
+    return facts.is_file() and "bf16" in facts.read_text(encoding="utf-8", errors="replace")
 
 
 def train_mouth(
-    width: int, lesson: Lesson, minutes: float, batch: int, say: Say
-) -> tuple[Generator, int]:
-    """A generator that paints what was drawn, after ``minutes`` of learning; and its steps."""
-    generator = Generator(CROP, width).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(generator.parameters(), lr=_MOUTH_RATE, weight_decay=1e-4)
-    weight = _weights()
+    learner: Learner,
+    examples: Examples,
+    minutes: float,
+    batch: int,
+    say: Say,
+    *,
+    pace: Pace | None = None,
+    keep: Callable[[Learner], None] = lambda _: None,
+) -> Generator:
+    """A generator that paints what it was shown, after ``minutes`` of learning in all, those that
+    the learner spent before among them. ``keep`` is given the learner every so often."""
+    pace = pace or Pace()
+    weight = _weights(examples.crop).to(device())
     losses: list[float] = []
-    for spent in _clock(minutes * 60, losses, say):
-        for group in optimiser.param_groups:
-            group["lr"] = _rate(spent)
-        image, audio, wanted = lesson.batch(torch.randint(len(lesson.poses), (batch,)))
-        with torch.autocast("cpu", torch.bfloat16):
-            made = generator(image, audio)
-        loss = ((made.float() - wanted).abs() * weight).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
-    return _settled(generator, lesson), len(losses)
+    kept_s = learner.spent_s
+    for spent in _clock(learner, minutes * 60, losses, say, pace):
+        if learner.spent_s - kept_s > pace.keep_every_s:
+            kept_s = learner.spent_s
+            keep(learner)
+        losses.append(learner.step(examples, batch, weight, _rate(spent)))
+    return _settled(learner.generator, examples)
 
 
-def _clock(duration_s: float, losses: list[float], say: Say) -> Iterator[float]:
+def _clock(
+    learner: Learner, duration_s: float, losses: list[float], say: Say, pace: Pace
+) -> Iterator[float]:
     """The share of the time that is spent, step after step; tells how it goes meanwhile.
 
     A pause of the whole process is not time spent: learning goes on where it stood.
     """
-    spent_s = told_s = 0.0
+    told_s = learner.spent_s
     last = time.monotonic()
-    while spent_s < duration_s:
-        yield spent_s / duration_s
+    while learner.spent_s < duration_s:
+        yield learner.spent_s / duration_s
         now = time.monotonic()
-        spent_s += min(now - last, _LONGEST_STEP_S)
+        learner.spent_s += min(now - last, _LONGEST_STEP_S)
         last = now
-        if spent_s - told_s > _TELL_EVERY_S:
-            told_s = spent_s
-            loss, left_s = np.mean(losses[-100:]), max(0.0, duration_s - spent_s)
-            say(f"mouth: step {len(losses)}, loss {loss:.4f}, {left_s:.0f} s left")
+        if learner.spent_s - told_s > pace.tell_every_s:
+            told_s = learner.spent_s
+            loss, left_s = np.mean(losses[-100:]), max(0.0, duration_s - told_s)
+            say(f"mouth: step {learner.steps}, loss {loss:.4f}, {left_s:.0f} s left")
 
 
 def _rate(spent: float) -> float:
@@ -138,25 +222,30 @@ def _rate(spent: float) -> float:
 
 
 @torch.no_grad()
-def _settled(generator: Generator, lesson: Lesson) -> Generator:
+def _settled(generator: Generator, examples: Examples) -> Generator:
     """Batch statistics taken once more with the final weights, in full precision."""
     for module in generator.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
             module.momentum = None
     generator.train()
-    for picks in torch.split(torch.randperm(len(lesson.poses))[:640], 32):
+    for picks in torch.split(torch.randperm(len(examples))[:640], 32):
         if len(picks) > 1:
-            image, audio, _ = lesson.batch(picks)
-            generator(image, audio)
-    return generator.eval()
+            image, audio, _ = examples.batch(picks)
+            generator(image.to(device()), audio.to(device()))
+    return generator.cpu().eval()
 
 
-def _weights() -> torch.Tensor:
+def _weights(crop: int) -> torch.Tensor:
     """The mouth counts more than the cheeks; what is never pasted counts little."""
-    y, x = torch.meshgrid(torch.arange(CROP), torch.arange(CROP), indexing="ij")
-    near = torch.exp(-(((x - 80) / 42.0) ** 2) - ((y - 72) / 34.0) ** 2)
-    x0, y0, x1, y1 = mask_rectangle(CROP)
-    shown = torch.zeros(CROP, CROP)
+    x0, y0, x1, y1 = mask_rectangle(crop)
+    shown = torch.zeros(crop, crop)
     shown[y0:y1, x0:x1] = 1.0
-    return 0.2 + shown * (0.8 + _MOUTH_WEIGHT * near)
+    return 0.2 + shown * (0.8 + _MOUTH_WEIGHT * near_mouth(crop))
+
+
+def near_mouth(crop: int) -> torch.Tensor:
+    """(crop, crop): 1 in the middle of the mouth, falling off around it."""
+    y, x = torch.meshgrid(torch.arange(crop), torch.arange(crop), indexing="ij")
+    across, down = (x / crop - 0.5) / 0.2625, (y / crop - 0.45) / 0.2125
+    return torch.exp(-(across**2) - down**2)

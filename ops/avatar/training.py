@@ -26,7 +26,7 @@ from gpu_node.synctalk import AudioEncoder
 from ops.avatar.check import held_out_report
 from ops.avatar.corpus import Clip, clips, drawn_crops, idle_frames
 from ops.avatar.drawing import CROP, IDLE_FRAMES, SIZE, idle_pose
-from ops.avatar.learning import Lesson, Say, hear, train_ear, train_mouth
+from ops.avatar.learning import Learner, Lesson, Say, hear, train_ear, train_mouth
 from ops.avatar.packing import write_frames, write_manifest, write_weights
 
 DEMO = Path("gpu_node/avatars/demo")
@@ -60,14 +60,15 @@ def train(plan: Plan, target: Path, say: Say) -> dict[str, Any]:
     say(f"pictures: drawing {IDLE_FRAMES} idle frames and {plan.pictures} mouths")
     frames = np.stack(list(idle_frames(plan.workers)))
     lesson = _lesson(plan, ear, spoken, frames, say)
-    mouth, steps = train_mouth(plan.width, lesson, plan.minutes, plan.batch, say)
+    learner = Learner(CROP, plan.width)
+    mouth = train_mouth(learner, lesson, plan.minutes, plan.batch, say)
     target.mkdir(parents=True, exist_ok=True)
     write_weights(target, "audio_encoder", ear)
     write_weights(target, "generator", mouth)
     write_frames(target, frames)
     trained = asdict(plan) | {
         "with": "rapido avatar train",
-        "steps": steps,
+        "steps": learner.steps,
         "took_s": round(time.monotonic() - began),
     }
     return measure(target, _fields(plan, trained), say)

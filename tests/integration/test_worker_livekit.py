@@ -189,10 +189,12 @@ def test_who_gives_up_joining_leaves_no_participant_and_lives_on(livekit_url: st
 def test_a_probe_says_how_streams_fare_and_leaves_no_track(livekit_url: str) -> None:
     async def run() -> None:
         studio = make_studio(Limits())
-        avatar, compositor = await studio.shelf.get("grey")
         access = start_stream(livekit_url, "probe").room
 
-        async with Probe(access, avatar, compositor, studio.inference) as probe:
+        async with (
+            studio.shelf.lent("grey") as (avatar, compositor),
+            Probe(access, avatar, compositor, studio.inference) as probe,
+        ):
             guest = await Guest.join(livekit_url, "probe", "guest")
             two = await probe.trial(2)
             await guest.until(lambda: len(guest.pictures) > 20)

@@ -9,8 +9,8 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -143,9 +143,10 @@ class OneAvatarShelf:
         """Its name."""
         return ("grey",)
 
-    async def get(self, name: str) -> tuple[Avatar, Compositor]:
+    @asynccontextmanager
+    async def lent(self, name: str) -> AsyncIterator[tuple[Avatar, Compositor]]:
         """Ready at once."""
-        return self._avatar, self._compositor
+        yield self._avatar, self._compositor
 
 
 def make_studio(limits: Limits, on_warm: Callable[[], None] = lambda: None) -> Studio:

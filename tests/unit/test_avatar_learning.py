@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from gpu_node.engine import graphs
-from ops.avatar.learning import Lesson, hear, train_ear, train_mouth
+from ops.avatar.learning import Learner, Lesson, hear, train_ear, train_mouth
 from ops.avatar.packing import write_weights
 
 
@@ -40,9 +40,11 @@ def test_the_mouth_learns_for_the_time_it_is_given_and_counts_its_steps() -> Non
         pictures=np.full((16, 160, 160, 3), 200, np.uint8),
     )
 
-    generator, steps = train_mouth(2, lesson, minutes=0.03, batch=4, say=lambda _line: None)
+    learner = Learner(160, 2)
 
-    assert steps > 0
+    generator = train_mouth(learner, lesson, minutes=0.03, batch=4, say=lambda _line: None)
+
+    assert learner.steps > 0
     assert not generator.training
     image, audio, wanted = lesson.batch(torch.tensor([3]))
     assert generator(image, audio).shape == wanted.shape

@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from gpu_node.avatars import AvatarError, available, load_avatar
-from ops.avatar.packing import write_frames, write_manifest
+from ops.avatar.packing import WEBP, new_package, write_frames, write_manifest
 
 _FIELDS: dict[str, Any] = {
     "name": "tiny",
@@ -178,3 +178,35 @@ def test_frames_that_are_no_pictures_are_refused(package: Path) -> None:
 
     with pytest.raises(AvatarError, match="not a zip of pictures"):
         load_avatar(package)
+
+
+def test_frames_as_webp_are_smaller_and_load_as_well(package: Path) -> None:
+    before = (package / "frames.zip").stat().st_size
+    write_frames(package, np.full((2, 96, 128, 3), 90, np.uint8), WEBP)
+    write_manifest(package, _FIELDS, [(0, 0, 96, 96), (2, 0, 96, 96)])
+
+    assert np.abs(load_avatar(package).frames.astype(int) - 90).max() <= 1
+    assert (package / "frames.zip").stat().st_size < before
+
+
+def test_a_new_package_takes_the_place_of_the_old_one_at_once(package: Path) -> None:
+    with new_package(package) as fresh:
+        write_frames(fresh, np.full((1, 96, 128, 3), 90, np.uint8))
+        (fresh / "manifest.json").write_text("{}")
+        assert load_avatar(package).name == "tiny"
+
+    assert sorted(file.name for file in package.iterdir()) == ["frames.zip", "manifest.json"]
+    assert [path.name for path in package.parent.iterdir()] == ["tiny"]
+
+
+def test_a_package_that_fails_half_way_leaves_the_old_one(package: Path) -> None:
+    def fail() -> None:
+        with new_package(package) as fresh:
+            (fresh / "manifest.json").write_text("{}")
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="disk is full"):
+        fail()
+
+    assert load_avatar(package).name == "tiny"
+    assert [path.name for path in package.parent.iterdir()] == ["tiny"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gpu_node.settings import SettingsError, from_environment
@@ -49,6 +51,9 @@ def test_an_advertised_address_is_what_the_cell_is_told() -> None:
         ("RAPIDO_ADVERTISE_URL", "10.0.0.7", "write http://host:port"),
         ("RAPIDO_STUCK_LIMIT_S", "1", "out of range"),
         ("RAPIDO_EMF", "yes", "choose 0 or 1"),
+        ("RAPIDO_AVATARS", "/nowhere/at/all", "no folder"),
+        ("RAPIDO_AVATARS", "s3:/faces", "write s3://bucket/prefix"),
+        ("RAPIDO_AVATAR_CACHE_MIB", "1", "out of range"),
     ],
 )
 def test_a_wrong_variable_is_named_with_its_fault(name: str, value: str, fault: str) -> None:
@@ -63,3 +68,15 @@ def test_a_wrong_variable_is_named_with_its_fault(name: str, value: str, fault: 
 def test_listening_everywhere_needs_an_address_to_advertise() -> None:
     with pytest.raises(SettingsError, match="RAPIDO_ADVERTISE_URL is not set"):
         from_environment({**GOOD, "RAPIDO_HOST": "0.0.0.0"})
+
+
+@pytest.mark.parametrize("bucket", ["s3://faces", "s3://faces/", "s3://my.faces-1/v1/prod"])
+def test_avatars_may_come_from_a_bucket(bucket: str) -> None:
+    assert from_environment({**GOOD, "RAPIDO_AVATARS": bucket}).avatars == bucket
+
+
+def test_avatars_may_come_from_a_folder_that_is_there(tmp_path: Path) -> None:
+    settings = from_environment({**GOOD, "RAPIDO_AVATARS": str(tmp_path)})
+
+    assert settings.avatars == str(tmp_path)
+    assert settings.avatar_cache_mib == 4096

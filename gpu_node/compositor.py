@@ -10,7 +10,7 @@ from gpu_node.avatars.crops import mask_rectangle
 from gpu_node.avatars.package import Avatar
 
 Image = npt.NDArray[np.uint8]
-_SEAM_PX = 10
+SEAM_PX = 10
 
 
 def ping_pong(index: int, frames: int) -> int:
@@ -65,14 +65,22 @@ class Compositor:
     def _seam(self, w: int, h: int) -> npt.NDArray[np.uint16]:
         """How much of the mouth shows, 0..256: all inside the mask, nothing at its edge."""
         if (w, h) not in self._seams:
-            crop, border = self._avatar.crop, self._avatar.border
-            side = crop + 2 * border
-            x0, y0, x1, y1 = (border + edge for edge in mask_rectangle(crop))
-            x0, x1 = round(x0 * w / side), round(x1 * w / side)
-            y0, y1 = round(y0 * h / side), round(y1 * h / side)
-            xs, ys = np.arange(w), np.arange(h)
-            across = np.minimum(xs - x0, x1 - 1 - xs).clip(0, _SEAM_PX)
-            down = np.minimum(ys - y0, y1 - 1 - ys).clip(0, _SEAM_PX)
-            share = np.minimum(across[None], down[:, None]) * 256 // _SEAM_PX
+            across, down = seam_ramps(self._avatar.crop, self._avatar.border, w, h)
+            share = np.minimum(across[None], down[:, None]) * 256 // SEAM_PX
             self._seams[w, h] = share.astype(np.uint16)[..., None]
         return self._seams[w, h]
+
+
+def seam_ramps(
+    crop: int, border: int, w: int, h: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """px inside the mask's edge, 0..SEAM_PX, of each column (w,) and each row (h,) of a box."""
+    side = crop + 2 * border
+    x0, y0, x1, y1 = (border + edge for edge in mask_rectangle(crop))
+
+    def ramp(first: int, last: int, length: int) -> npt.NDArray[np.int64]:
+        at = np.arange(length)
+        begin, end = round(first * length / side), round(last * length / side)
+        return np.minimum(at - begin, end - 1 - at).clip(0, SEAM_PX)
+
+    return ramp(x0, x1, w), ramp(y0, y1, h)

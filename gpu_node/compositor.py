@@ -12,7 +12,7 @@ from gpu_node.avatars.crops import mask_rectangle
 from gpu_node.avatars.package import Avatar
 
 Image = npt.NDArray[np.uint8]
-_SEAM_PX = 10
+SEAM_PX = 10
 
 
 def ping_pong(index: int, frames: int) -> int:
@@ -84,24 +84,39 @@ class Compositor:
 
     def _seam(self, w: int, h: int) -> _Seam:
         if (w, h) not in self._seams:
-            self._seams[w, h] = _seam(w, h, self._avatar.crop, self._avatar.border)
+            self._seams[w, h] = _seam(self._avatar.crop, self._avatar.border, w, h)
         return self._seams[w, h]
 
 
-def _seam(w: int, h: int, crop: int, border: int) -> _Seam:
+def seam_ramps(
+    crop: int, border: int, w: int, h: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """px inside the mask's edge, 0..SEAM_PX, of each column (w,) and each row (h,) of a box."""
+    left, top, right, bottom = _shown(crop, border, w, h)
+    xs, ys = np.arange(w), np.arange(h)
+    across = np.minimum(xs - left, right - 1 - xs).clip(0, SEAM_PX)
+    return across, np.minimum(ys - top, bottom - 1 - ys).clip(0, SEAM_PX)
+
+
+def _shown(crop: int, border: int, w: int, h: int) -> tuple[int, int, int, int]:
+    """The mask's x0, y0, x1, y1 in a box of that size."""
     side = crop + 2 * border
     left, top, right, bottom = (border + edge for edge in mask_rectangle(crop))
-    left, right = round(left * w / side), round(right * w / side)
-    top, bottom = round(top * h / side), round(bottom * h / side)
+    return (
+        round(left * w / side), round(top * h / side),
+        round(right * w / side), round(bottom * h / side),
+    )  # fmt: skip
+
+
+def _seam(crop: int, border: int, w: int, h: int) -> _Seam:
+    left, top, right, bottom = _shown(crop, border, w, h)
     # chroma is one for two by two
     x0, y0, x1, y1 = left & ~1, top & ~1, min(w, (right + 1) & ~1), min(h, (bottom + 1) & ~1)
-    xs, ys = np.arange(x0, x1), np.arange(y0, y1)
-    across = np.minimum(xs - left, right - 1 - xs).clip(0, _SEAM_PX)
-    down = np.minimum(ys - top, bottom - 1 - ys).clip(0, _SEAM_PX)
-    shares = np.minimum(across[None], down[:, None]) * 256 // _SEAM_PX
+    across, down = seam_ramps(crop, border, w, h)
+    shares = np.minimum(across[None, x0:x1], down[y0:y1, None]) * 256 // SEAM_PX
     # three equal channels rather than one that is broadcast: numpy is much quicker with it
     share = np.repeat(shares.astype(np.uint16)[..., None], 3, axis=2)
-    rim, (rows, columns) = _SEAM_PX + 2, shares.shape
+    rim, (rows, columns) = SEAM_PX + 2, shares.shape
     upper, lower = slice(0, rim), slice(rows - rim, rows)
     between, all_columns = slice(rim, rows - rim), slice(0, columns)
     places = (

@@ -13,6 +13,7 @@ from torch import nn
 from gpu_node.synctalk.model import PUBLISHED_CROP, PUBLISHED_WIDTH, AudioEncoder, Generator
 
 ENCODER_PREFIX = "audio_encoder."
+_WIDTH_KEYS = ("inc.inconv.0.conv.6.weight", "0.conv_block.0.weight")
 
 
 class WeightsError(Exception):
@@ -24,7 +25,9 @@ def load_generator(
 ) -> Generator:
     """The generator with the weights of `path` (.pth or .safetensors), in evaluation mode.
 
-    Raises WeightsError for a damaged file, one that holds code, or other keys or shapes.
+    Raises WeightsError for a damaged file, one that holds code, other keys or shapes, and numbers
+    that are none. Neither the crop nor the mode hubert leaves a trace in keys or shapes (the
+    network is convolutional; hubert differs by a stride), so they cannot be told from the file.
     """
     model = Generator(crop, width)
     _fill(model, read_state(path), Path(path))
@@ -77,18 +80,36 @@ def _fill(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
             f"{len(unexpected)} are unexpected ({_first(unexpected)}); "
             f"it is not a state dict of {type(model).__name__}"
         )
-    wrong = [
-        f"{key}: {tuple(state[key].shape)}, not {tuple(value.shape)}"
-        for key, value in expected.items()
-        if state[key].shape != value.shape
-    ]
+    wrong = [key for key, value in expected.items() if state[key].shape != value.shape]
     if wrong:
+        key = wrong[0]
+        found, wanted = tuple(state[key].shape), tuple(expected[key].shape)
         raise WeightsError(
-            f"{path}: {len(wrong)} tensors have another shape ({wrong[0]}); "
-            "give the crop and width it was trained with"
+            f"{path}: {len(wrong)} tensors have another shape ({key}: {found}, not {wanted}); "
+            + _other(wrong, state)
         )
+    for key, value in state.items():
+        if not torch.isfinite(value).all():
+            raise WeightsError(
+                f"{path}: {key} holds NaN or infinite numbers: its training broke down; "
+                "take an earlier checkpoint"
+            )
     model.load_state_dict({key: value.float() for key, value in state.items()})
     model.eval()
+
+
+def _other(wrong: list[str], state: dict[str, torch.Tensor]) -> str:
+    """What kind of checkpoint it is instead, and the remedy."""
+    if all(key.startswith("audio_model.") for key in wrong):
+        return (
+            "only its audio branch differs: it hears other features, as in mode wenet; "
+            "train the avatar in mode ave"
+        )
+    for first in _WIDTH_KEYS:
+        if first in wrong:
+            width = len(state[first])
+            return f"it was made with width {width}; give the crop and width it was trained with"
+    return "give the crop and width it was trained with"
 
 
 def _first(names: list[str]) -> str:

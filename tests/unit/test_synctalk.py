@@ -16,6 +16,7 @@ from gpu_node.synctalk import (
     load_audio_encoder,
     load_generator,
 )
+from gpu_node.synctalk.blocks import InvertedResidual
 
 
 def parameters(model: torch.nn.Module) -> int:
@@ -98,6 +99,50 @@ def test_another_width_is_told_from_a_damaged_file(tmp_path: Path) -> None:
     torch.save(Generator(160, 16).state_dict(), path)
     with pytest.raises(WeightsError, match="crop and width"):
         load_generator(path, crop=160, width=32)
+
+
+def test_another_width_is_told_with_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "1.pth"
+    torch.save(Generator(160, 16).state_dict(), path)
+    with pytest.raises(WeightsError, match=r"inc\.inconv.*\(16, .*, not \(32, .*width 16"):
+        load_generator(path)
+    torch.save(AudioEncoder(16).state_dict(), path)
+    with pytest.raises(WeightsError, match=r"0\.conv_block\.0\.weight.*width 16"):
+        load_audio_encoder(path)
+
+
+def test_a_checkpoint_of_another_mode_is_told_by_its_audio_branch(tmp_path: Path) -> None:
+    model = Generator()
+    model.audio_model.conv1 = InvertedResidual(256, 256, residual=True)
+    model.audio_model.conv2 = InvertedResidual(256, 256, residual=True)
+    model.audio_model.conv3 = torch.nn.Conv2d(256, 256, 3, (1, 2), 1)
+    path = tmp_path / "wenet.pth"
+    torch.save(model.state_dict(), path)
+    wanted = r"audio_model\.conv1\.conv\.0\.weight: \(512, 256, 1, 1\), not \(64, 32, 1, 1\)"
+    with pytest.raises(WeightsError, match=wanted + r".*mode ave"):
+        load_generator(path)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("key", ["up3.conv.double_conv.0.conv.4.running_var", "outc.conv.bias"])
+def test_weights_that_are_no_numbers_are_refused_by_name(
+    tmp_path: Path, key: str, bad: float
+) -> None:
+    state = Generator(96, 2).state_dict()
+    state[key][0] = bad
+    path = tmp_path / "1.safetensors"
+    save_file(state, path)
+    with pytest.raises(WeightsError, match=rf"1\.safetensors: {key} holds NaN or infinite"):
+        load_generator(path, crop=96, width=2)
+
+
+def test_an_audio_encoder_that_is_no_numbers_is_refused_by_name(tmp_path: Path) -> None:
+    state = AudioEncoder(2).state_dict()
+    state["4.conv_block.0.bias"][1] = float("nan")
+    path = tmp_path / "ear.pth"
+    torch.save(state, path)
+    with pytest.raises(WeightsError, match=r"4\.conv_block\.0\.bias holds NaN"):
+        load_audio_encoder(path, width=2)
 
 
 def test_missing_keys_are_counted(tmp_path: Path) -> None:

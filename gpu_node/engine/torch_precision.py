@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -23,8 +24,8 @@ def precision(generator: Generator, avatar: Avatar, device: torch.device) -> tor
     from full precision by more than 40 dB PSNR; its layers may exceed what half holds (65,504)."""
     if device.type != "cuda":
         return torch.float32
-    wanted = _sample(generator, avatar, device, torch.float32)
-    made = _sample(generator, avatar, device, torch.float16)
+    wanted = sample(generator, avatar, device, torch.float32)
+    made = sample(generator, avatar, device, torch.float16)
     found = psnr_db(made, wanted)
     if found >= LEAST_PSNR_DB:
         return torch.float16
@@ -42,13 +43,18 @@ def psnr_db(made: Tensor, wanted: Tensor) -> float:
     return float(-10 * np.log10(max(noise, 1e-20)))
 
 
-def _sample(
+def sample(
     generator: Generator, avatar: Avatar, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
+    """The first frame's mouth to two sounds, the ``speech`` below: (2, crop, crop, 3) in 0..1."""
     painter = Painter(generator, Eager(), device, dtype)
     seen = painter.see(torch.from_numpy(avatar.cut(0))[None].to(device))
-    random = np.random.default_rng(0)
-    audio = random.normal(size=(2, 2 * LOOKAHEAD_FRAMES, FEATURES)).astype(np.float32)
-    audio[0] = 0.0
     rows = torch.zeros(2, dtype=torch.int64, device=device)
-    return painter.shades(seen, rows, torch.from_numpy(audio).to(device)).cpu()
+    return painter.shades(seen, rows, torch.from_numpy(speech()).to(device)).cpu()
+
+
+def speech() -> npt.NDArray[np.float32]:
+    """Features (2, 16, 512): none, and some by lot."""
+    audio = np.random.default_rng(0).normal(size=(2, 2 * LOOKAHEAD_FRAMES, FEATURES))
+    audio[0] = 0.0
+    return audio.astype(np.float32)

@@ -52,6 +52,10 @@ def engine(out: Path, quick: bool, say: Say) -> dict[str, Figure]:
         figures["audio_vs_eager_cpu"] = _audio(full, rounds, torch)
         say("the host's part of a frame at 512 x 512")
         figures["host_vs_reference"] = _host(full, rounds, torch)
+        say("how exact each way of running the trained network is")
+        from ops.bench.engine_exact import exactness
+
+        figures |= exactness(demo)
     write(out / "engine.json", "engine", figures)
     return figures
 

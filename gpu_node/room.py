@@ -17,7 +17,7 @@ from gpu_node.features import FPS
 from gpu_node.pacing import QUEUE_S
 from gpu_node.pcm import PLAYOUT_RATE_HZ
 from gpu_node.segment import FRAME_SAMPLES
-from gpu_node.speech import AUDIO_STREAM, CLEAR_BUFFER, VOICE_ATTRIBUTE, Speech, is_voice
+from gpu_node.speech import AUDIO_STREAM, CLEAR_BUFFER, Speech
 
 _VIDEO_BITRATE = 1_200_000
 _NO_LEARNERS = (
@@ -127,7 +127,6 @@ class AvatarRoom:
         self.tracks = Tracks(width, height)
         self.changed = asyncio.Event()
         self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._agent_identity: str | None = None
         self._speech: Speech | None = None
         self._early: list[tuple[rtc.ByteStreamReader, str]] = []
         self._handlers: dict[Any, Callable[..., None]] = {
@@ -145,8 +144,7 @@ class AvatarRoom:
         return sum(
             1
             for one in self.rtc.remote_participants.values()
-            if one.kind not in _NO_LEARNERS
-            and not is_voice(one.identity, one.attributes, self._agent_identity)
+            if one.kind not in _NO_LEARNERS and not self._may_speak(one)
         )
 
     async def join(self, access: RoomAccess) -> None:
@@ -162,9 +160,9 @@ class AvatarRoom:
         room.local_participant.register_rpc_method(CLEAR_BUFFER, self._on_clear)
         await self.tracks.publish(room)
 
-    def begin(self, speech: Speech, agent_identity: str | None) -> None:
+    def begin(self, speech: Speech) -> None:
         """The session begins: who is here, and what was said by now, is heard."""
-        self._speech, self._agent_identity = speech, agent_identity
+        self._speech = speech
         for participant in self.rtc.remote_participants.values():
             for publication in participant.track_publications.values():
                 self._on_published(publication, participant)
@@ -210,12 +208,17 @@ class AvatarRoom:
             for publication in participant.track_publications.values():
                 self._on_published(publication, participant)
 
+    def _may_speak(self, participant: rtc.RemoteParticipant) -> bool:
+        speech = self._speech
+        return speech is not None and speech.voices.has(
+            participant.identity, participant.attributes
+        )
+
     def _on_published(
         self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
     ) -> None:
-        if self._speech is None:
-            return
-        voice = participant.attributes.get(VOICE_ATTRIBUTE) == "true"
+        speech = self._speech
+        voice = speech is not None and speech.voices.signed(participant.attributes)
         if voice and publication.kind == rtc.TrackKind.KIND_AUDIO and not publication.subscribed:
             publication.set_subscribed(True)
 

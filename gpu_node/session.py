@@ -23,7 +23,7 @@ from gpu_node.playback import PlaybackReports
 from gpu_node.room import AvatarRoom
 from gpu_node.sessions import StreamFailed
 from gpu_node.shelf import Shelf
-from gpu_node.speech import Speech
+from gpu_node.speech import Speech, Voices
 from gpu_node.warm import WarmRooms
 
 _REPORTS_FLUSH_S = 0.5
@@ -124,12 +124,13 @@ class AvatarStream:
         self._performance = Performance(
             avatar, compositor, self._studio.inference, pacer, reports, metrics
         )
-        speech = Speech(room.rtc, self._performance, self.ask.agent_identity)
+        own_room = not self.ask.room.room  # the cell names its own
+        speech = Speech(room.rtc, self._performance, Voices(self.ask.agent_identity, own_room))
         performing: asyncio.Task[None] | None = None
         try:
             if warm is None:
                 await self._join(room)
-            room.begin(speech, self.ask.agent_identity)
+            room.begin(speech)
             performing = asyncio.create_task(self._performance.run())
             return await self._until_over(room, performing)
         finally:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -59,18 +60,30 @@ class ByteReader(Protocol):
         """Reads no more."""
 
 
-def is_voice(identity: str, attributes: Mapping[str, str], agent_identity: str | None) -> bool:
-    """May this participant speak? The attributes are those its token was signed with."""
-    return attributes.get(VOICE_ATTRIBUTE) == "true" or identity == agent_identity
+@dataclass(frozen=True)
+class Voices:
+    """Who may speak. In a room of the caller's own its agent alone: whose tokens may change their
+    own attributes there, the cell does not know."""
+
+    agent_identity: str | None
+    own_room: bool = False
+
+    def has(self, identity: str, attributes: Mapping[str, str]) -> bool:
+        """May this participant speak? The attributes are those its token was signed with."""
+        return self.signed(attributes) or identity == self.agent_identity
+
+    def signed(self, attributes: Mapping[str, str]) -> bool:
+        """Says the token so? Then its microphone is heard too; the agent's is its own voice."""
+        return attributes.get(VOICE_ATTRIBUTE) == "true" and not self.own_room
 
 
 class Speech:
     """Turns what the participants of one room send into segments on the stage."""
 
-    def __init__(self, room: rtc.Room, stage: Stage, agent_identity: str | None) -> None:
+    def __init__(self, room: rtc.Room, stage: Stage, voices: Voices) -> None:
         self._room = room
         self._stage = stage
-        self._agent_identity = agent_identity
+        self.voices = voices
         self._open: dict[str, Segment] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._presence = asyncio.Event()
@@ -80,7 +93,7 @@ class Speech:
         participant = self._room.remote_participants.get(identity)
         if participant is None:
             return False
-        return is_voice(identity, participant.attributes, self._agent_identity)
+        return self.voices.has(identity, participant.attributes)
 
     def on_stream(self, reader: ByteReader, sender: str) -> None:
         """A segment begins; its order among segments is that of these calls."""

@@ -13,7 +13,7 @@ from livekit import rtc
 from gpu_node import features
 from gpu_node.pcm import PLAYOUT_RATE_HZ, FormatError, PcmFormat, PcmReader, read_format
 from gpu_node.segment import FRAME_SAMPLES, Segment
-from gpu_node.speech import Speech, is_voice
+from gpu_node.speech import Speech, Voices
 from gpu_node.voice import VoiceGate
 
 
@@ -141,10 +141,17 @@ def test_a_wrong_format_is_told_by_its_attribute(attributes: dict[str, str], nam
 
 
 def test_only_a_signed_attribute_or_the_named_agent_may_speak() -> None:
-    assert is_voice("teacher", {"rapido.voice": "true"}, None)
-    assert is_voice("agent", {}, "agent")
-    assert not is_voice("learner", {}, "agent")
-    assert not is_voice("learner", {"rapido.voice": "yes"}, None)
+    assert Voices(None).has("teacher", {"rapido.voice": "true"})
+    assert Voices("agent").has("agent", {})
+    assert not Voices("agent").has("learner", {})
+    assert not Voices(None).has("learner", {"rapido.voice": "yes"})
+
+
+def test_in_the_callers_own_room_only_its_agent_may_speak() -> None:
+    voices = Voices("agent", own_room=True)
+
+    assert voices.has("agent", {})
+    assert not voices.has("learner", {"rapido.voice": "true"})
 
 
 class Stage:
@@ -180,7 +187,7 @@ class Reader:
 
 def make_speech(stage: Stage) -> Speech:
     people = {"agent": SimpleNamespace(attributes={}), "learner": SimpleNamespace(attributes={})}
-    return Speech(SimpleNamespace(remote_participants=people), stage, "agent")
+    return Speech(SimpleNamespace(remote_participants=people), stage, Voices("agent"))
 
 
 async def read_all(speech: Speech) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from gpu_node.shelf import Shelf
 
 _FRAME_EVERY_S = 0.2
 _JOIN_S = 10.0
+_REMEMBERED = 10_000
 _log = logging.getLogger(__name__)
 
 
@@ -34,12 +36,17 @@ class _Seat:
 
 
 class WarmRooms:
-    """``on_change``: a room is ready, gone or taken, which the cell should hear of."""
+    """``on_change``: a room is ready, gone or taken, which the cell should hear of.
+
+    Joins a room once: the answer to a heartbeat may be older than the session that took the room
+    meanwhile, and to join it again would throw that session's avatar out.
+    """
 
     def __init__(self, shelf: Shelf, on_change: Callable[[], None]) -> None:
         self._shelf = shelf
         self._on_change = on_change
         self._seats: dict[str, _Seat] = {}
+        self._seen: deque[str] = deque(maxlen=_REMEMBERED)
         self._leaving: set[asyncio.Task[None]] = set()
 
     def told(self) -> tuple[WarmRoom, ...]:
@@ -55,13 +62,15 @@ class WarmRooms:
         for name in self._seats.keys() - wanted.keys():
             self._leave(self._seats.pop(name))
         for name, access in wanted.items():
-            if name not in self._seats:
+            if name not in self._seen:
+                self._seen.append(name)
                 self._seats[name] = seat = _Seat(access)
                 seat.task = asyncio.create_task(self._sit(name, seat))
 
     def take(self, access: RoomAccess, size: tuple[int, int]) -> AvatarRoom | None:
         """The room of that session, from now on its own; None where it is not ready or does not
         fit: then it is left, and to be joined anew."""
+        self._seen.append(access.room)
         seat = self._seats.pop(access.room, None)
         if seat is None:
             return None

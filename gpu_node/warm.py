@@ -21,6 +21,7 @@ from gpu_node.shelf import Shelf
 
 _FRAME_EVERY_S = 0.2
 _JOIN_S = 10.0
+_REFILL_S = 1.5
 _REMEMBERED = 10_000
 _log = logging.getLogger(__name__)
 
@@ -74,7 +75,8 @@ class WarmRooms:
         seat = self._seats.pop(access.room, None)
         if seat is None:
             return None
-        self._on_change()
+        # the next room is joined once this lesson has begun, not beside its first frames
+        asyncio.get_running_loop().call_later(_REFILL_S, self._on_change)
         room = seat.room
         if room is None or room.closed.done() or room.size != size or seat.access.url != access.url:
             self._leave(seat)

@@ -64,6 +64,7 @@ def name_of(text: str) -> str:
 def import_avatar(wanted: Wanted, target: Path, say: Say) -> dict[str, Any]:
     """Writes the package and returns its manifest. Raises AvatarError and DatasetError."""
     check_target(target)
+    check_frames(wanted.frames)
     checkpoint = newest_checkpoint(wanted.checkpoint)
     places = (checkpoint.parent, wanted.dataset, wanted.dataset.parent, Path.cwd())
     networks = load_networks(checkpoint, find_encoder(wanted.audio_encoder, places))

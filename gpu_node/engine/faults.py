@@ -14,6 +14,7 @@ _SURVIVED = (
     "BAD_PARAM",
     "ALLOC_FAILED",
     "NOT_INITIALIZED",
+    "captur",
 )
 """The call failed, its context did not."""
 

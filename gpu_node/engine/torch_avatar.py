@@ -15,7 +15,7 @@ from gpu_node.engine.port import Array, FrameJob
 from gpu_node.engine.torch_blocks import Kernels
 from gpu_node.engine.torch_compose import DeviceCompositor
 from gpu_node.engine.torch_graph import Listener, Painter
-from gpu_node.engine.torch_lanes import Lane, Work
+from gpu_node.engine.torch_lanes import Lane, Work, Workshop
 from gpu_node.engine.torch_memory import Budget, Kept
 from gpu_node.features import COLUMNS, FEATURES, LOOKAHEAD_FRAMES, N_MELS
 from gpu_node.synctalk import AudioEncoder, Generator
@@ -27,7 +27,7 @@ _SEE = 8
 
 
 class DeviceAvatar:
-    """Everything runs on the avatar's lane; nothing here waits for it."""
+    """Made in the workshop; its batches run on its lane, and nothing here waits for them."""
 
     def __init__(
         self,
@@ -58,12 +58,13 @@ class DeviceAvatar:
         self._features = torch.zeros(most, FEATURES, device=device)
         self._works: dict[tuple[str, int], Work] = {}
 
-    def warm(self, size: int) -> None:
+    def warm(self, size: int, workshop: Workshop) -> None:
         """Makes ready what a batch of this size needs. Raises torch.cuda.OutOfMemoryError."""
+        steps = [self._draw, self._hear]
         if self._kept.spare:
-            self._work("see", self._see, size)
-        self._work("draw", self._draw, size)
-        self._work("hear", self._hear, size)
+            steps.append(self._see)
+        for step in steps:
+            self._works[step.__name__, size] = workshop.fixed(partial(step, size), self.lane)
 
     def render(self, jobs: Sequence[FrameJob], size: int) -> Tensor:
         """Starts a batch of ``size``; the jobs' pictures, uint8 (jobs, h * 3 / 2, w), in host
@@ -77,7 +78,7 @@ class DeviceAvatar:
         for numbers, fresh in zip(self._frames, given, strict=True):
             numbers[:size].copy_(fresh, non_blocking=True)
         self._audio[: len(jobs)].copy_(audio, non_blocking=True)
-        self._work("draw", self._draw, size)()
+        self._run(self._draw, size)
         width, height = self.avatar.size
         pictures = self._host((len(jobs), height * 3 // 2, width), torch.uint8)
         made = self._pictures[: len(jobs)].view_as(pictures)
@@ -88,7 +89,7 @@ class DeviceAvatar:
         given = self._host((len(windows), N_MELS, COLUMNS), torch.float32)
         np.stack(windows, out=given.numpy())
         self._windows[: len(windows)].copy_(given, non_blocking=True)
-        self._work("hear", self._hear, size)()
+        self._run(self._hear, size)
         features = self._host((len(windows), FEATURES), torch.float32)
         return features.copy_(self._features[: len(windows)], non_blocking=True)
 
@@ -118,7 +119,7 @@ class DeviceAvatar:
             given = self._host((size,), torch.int64).zero_()
             given[: len(new)] = torch.tensor([frame - first for frame in new])
             self._fresh[:size].copy_(given, non_blocking=True)
-            self._work("see", self._see, size)()
+            self._run(self._see, size)
         return frames, [new.get(frame, frame) for frame in frames]
 
     def _see(self, size: int) -> None:
@@ -133,10 +134,12 @@ class DeviceAvatar:
     def _hear(self, size: int) -> None:
         self._features[:size].copy_(self._listener.features(self._windows[:size]))
 
-    def _work(self, name: str, run: Callable[[int], None], size: int) -> Work:
-        if (name, size) not in self._works:
-            self._works[name, size] = self.lane.fixed(partial(run, size))
-        return self._works[name, size]
+    def _run(self, step: Callable[[int], None], size: int) -> None:
+        work = self._works.get((step.__name__, size))
+        if work is None:
+            step(size)
+        else:
+            work()
 
     def _host(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Host memory that the device reads and writes by itself. It returns to torch's store,

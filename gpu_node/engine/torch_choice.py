@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from gpu_node.engine.faults import is_lost
 from gpu_node.engine.torch_blocks import Block, Eager, Kernels
 
 _WARM, _TIMED = 2, 5
@@ -99,7 +100,9 @@ class Choice:
                 took_s = self._seconds(lambda rival=rival: step(rival, scratch))  # type: ignore[misc]
             except torch.cuda.OutOfMemoryError:
                 raise
-            except Exception as error:  # noqa: BLE001 - compilers and drivers raise anything
+            except Exception as error:
+                if is_lost(error):
+                    raise
                 self._failed.add((name, str(key[0])))
                 _log.warning("%s is not used for %s: %s", name, key[0], error)
                 continue

@@ -13,6 +13,7 @@ from torch import Tensor
 from gpu_node.avatars.package import Avatar
 from gpu_node.compositor import SEAM_PX, Compositor
 from gpu_node.engine.compose_tables import tables
+from gpu_node.engine.faults import is_lost
 
 # BT.601, limited range, in 1 / 2^20, for B, G and R: OpenCV's own numbers.
 _Y = (102_760, 528_482, 269_484)
@@ -85,7 +86,9 @@ class DeviceCompositor:
                 raise ArithmeticError(f"off by {off} levels")
         except torch.cuda.OutOfMemoryError:
             raise
-        except Exception as error:  # noqa: BLE001 - compilers and drivers raise anything
+        except Exception as error:
+            if is_lost(error):
+                raise
             _log.warning("triton is not used to compose: %s", error)
             return own
         return paste

@@ -15,7 +15,7 @@ from gpu_node.compositor import Compositor
 from gpu_node.engine import torch_choice
 from gpu_node.engine.port import Array, EngineError, FrameJob, Image
 from gpu_node.engine.torch_avatar import SIZES, DeviceAvatar
-from gpu_node.engine.torch_lanes import Gather, Lane, Work, captured
+from gpu_node.engine.torch_lanes import Gather, Lane, Record, Workshop, captured
 from gpu_node.engine.torch_memory import Budget
 from gpu_node.engine.torch_precision import precision
 from gpu_node.features import FEATURES, LOOKAHEAD_FRAMES
@@ -47,7 +47,7 @@ class TorchEngine:
         device: str,
         cache_bytes: int | None = None,
         max_batch: int = SIZES[-1],
-        record: Callable[[Lane, Work], Work] = captured,
+        record: Record = captured,
     ) -> None:
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise EngineError(
@@ -62,7 +62,8 @@ class TorchEngine:
         if gpu:
             torch.backends.cudnn.benchmark = True
         lanes = _LANES if gpu and _gpu_bytes(self._device) >= _ROOMY_BYTES else _LANES // 2
-        self._lanes = [Lane(self._device, record if gpu else None) for _ in range(lanes)]
+        self._lanes = [Lane(self._device) for _ in range(lanes)]
+        self._workshop = Workshop(self._device, record if gpu else None)
         self._turn = count()
         self._ready: WeakKeyDictionary[Avatar, DeviceAvatar] = WeakKeyDictionary()
 
@@ -78,7 +79,7 @@ class TorchEngine:
             raise AvatarError(str(error)) from error
         lane = self._lanes[next(self._turn) % len(self._lanes)]
         try:
-            with lane.on():
+            with self._workshop.on():
                 dtype = precision(generator, avatar, self._device)
                 made = DeviceAvatar(
                     avatar, compositor, (generator, ear), lane, self.kernels,
@@ -101,7 +102,7 @@ class TorchEngine:
         def start(first: int, end: int, size: int) -> None:
             made.append(ready.encode(windows[first:end], size))
 
-        gather = Gather(self._device)
+        gather = Gather()
         self._in_batches(ready, len(windows), start, gather)
         gather.wait()
         # copies: a feature is held long after its batch
@@ -113,7 +114,7 @@ class TorchEngine:
         for job in jobs:
             _check(job)
         places: list[tuple[list[int], Tensor]] = []
-        gather = Gather(self._device)
+        gather = Gather()
         for avatar in dict.fromkeys(job.avatar for job in jobs):
             mine = [index for index, job in enumerate(jobs) if job.avatar is avatar]
             ready = self._ready[avatar]
@@ -148,11 +149,11 @@ class TorchEngine:
         size = self.max_batch
         while size:
             try:
-                made.warm(size)
+                made.warm(size, self._workshop)
             except torch.cuda.OutOfMemoryError as error:
                 self._shrink(size, error)
             size //= 2
-        torch.cuda.synchronize(self._device)
+        self._workshop.wait()
 
     def _in_batches(
         self,

@@ -8,6 +8,7 @@ is multiplied where it lies.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 import torch
@@ -28,6 +29,7 @@ from gpu_node.synctalk.blocks import ConvBlock, InvertedResidual, Pair
 from gpu_node.synctalk.model import AudioEncoder, Generator
 
 LEVELS = 6
+_Convolution = Callable[[Tensor], Tensor]
 Pairs = tuple[Block, Block]
 
 
@@ -156,11 +158,19 @@ class Listener:
         return x.flatten(1).float()
 
 
-def _placed(conv: nn.Conv2d, device: torch.device, dtype: torch.dtype) -> nn.Conv2d:
-    return conv.to(device, dtype).to(memory_format=torch.channels_last).requires_grad_(False)
+def _placed(conv: nn.Conv2d, device: torch.device, dtype: torch.dtype) -> _Convolution:
+    """The convolution there, channels last."""
+    assert conv.bias is not None
+    return partial(
+        functional.conv2d,
+        weight=conv.weight.detach().to(device, dtype).to(memory_format=torch.channels_last),
+        bias=conv.bias.detach().to(device, dtype),
+        stride=conv.stride,
+        padding=conv.padding,
+    )
 
 
-def _relu(conv: nn.Conv2d, image: Tensor) -> Tensor:
+def _relu(conv: _Convolution, image: Tensor) -> Tensor:
     return pixels_last(functional.relu_(conv(image.permute(0, 3, 1, 2))))
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
+
+from gpu_node.engine.faults import is_lost
 
 _log = logging.getLogger(__name__)
 _WARM_UPS = 2
 _RESERVE_BYTES = 2**30
 """Left free: what runs without a graph needs memory of its own."""
 Work = Callable[[], None]
+Record = Callable[["Workshop", "Lane", Work], Work]
 
 
 class Lane:
@@ -23,18 +27,33 @@ class Lane:
     so each lane has a pool of its own. On a CPU a lane is nothing: work runs when it is called.
     """
 
-    def __init__(self, device: torch.device, record: Callable[[Lane, Work], Work] | None) -> None:
-        self._record = record
-        self._told = False
-        self.stream = _stream(device) if device.type == "cuda" else None
-        self.pool = torch.cuda.graph_pool_handle() if self.stream is not None else None
+    def __init__(self, device: torch.device) -> None:
+        self.stream = _stream(device)
+        self.pool = None if self.stream is None else torch.cuda.graph_pool_handle()
 
     def on(self) -> AbstractContextManager[object]:
         """What is launched within goes onto this lane."""
-        return contextlib.nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
+        return _on(self.stream)
 
-    def fixed(self, work: Work) -> Work:
-        """``work`` as a graph, where one can be made, else as it is.
+
+class Workshop:
+    """Where avatars are made ready: a stream of its own, for another thread renders on the lanes
+    meanwhile, and what it launched on a lane would be captured too.
+
+    ``record`` makes a graph; without it work stays as it is, as on a CPU.
+    """
+
+    def __init__(self, device: torch.device, record: Record | None) -> None:
+        self._record = record
+        self._told = False
+        self.stream = _stream(device)
+
+    def on(self) -> AbstractContextManager[object]:
+        """What is launched within runs beside the lanes."""
+        return _on(self.stream)
+
+    def fixed(self, work: Work, lane: Lane) -> Work:
+        """``work`` as a graph for the lane, where one can be made, else as it is.
 
         Its tensors must stay where they are, and it must not wait for the GPU. It runs before it
         is captured, so that what is measured or compiled at first sight is ready; raises what it
@@ -46,16 +65,26 @@ class Lane:
             for _ in range(_WARM_UPS):
                 work()
         try:
-            return self._record(self, work)
-        except Exception as error:  # noqa: BLE001 - a capture fails in many ways, none of them fatal
+            return self._record(self, lane, work)
+        except Exception as error:
+            if is_lost(error):
+                raise
             if not self._told:
                 self._told = True
                 _log.warning("no CUDA graph, kernels are launched one by one: %s", error)
             return work
 
+    def wait(self) -> None:
+        """Until all of it is done; the lanes may use it then."""
+        if self.stream is not None:
+            self.stream.synchronize()
 
-def captured(lane: Lane, work: Work) -> Work:
-    """Records ``work`` on the lane; what is returned replays it on the current stream.
+
+def captured(workshop: Workshop, lane: Lane, work: Work) -> Work:
+    """Records ``work``; what is returned replays it on the current stream.
+
+    torch.cuda.graph would first wait for the whole GPU and empty all stores of memory, pinned
+    memory too, under the feet of the thread that renders.
 
     Raises RuntimeError where the GPU cannot capture it or has too little memory left.
     """
@@ -63,22 +92,24 @@ def captured(lane: Lane, work: Work) -> Work:
     if free < _RESERVE_BYTES:
         raise RuntimeError(f"{free / 2**20:.0f} MiB of the GPU's memory are free, too little")
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(
-        graph, pool=lane.pool, stream=lane.stream, capture_error_mode="thread_local"
-    ):
-        work()
+    workshop.wait()
+    # the same stream for all graphs of a pool: only so do they share its memory
+    with workshop.on(), _uncollected():
+        graph.capture_begin(pool=lane.pool, capture_error_mode="thread_local")
+        try:
+            work()
+        except BaseException:
+            with contextlib.suppress(RuntimeError):
+                graph.capture_end()
+            raise
+        graph.capture_end()
     return graph.replay
-
-
-def _stream(device: torch.device) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 class Gather:
     """The lanes that were given work, to be waited for together."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self) -> None:
         self._lanes: dict[Lane, None] = {}
 
     def add(self, lane: Lane) -> None:
@@ -91,9 +122,32 @@ class Gather:
         streams = [lane.stream for lane in self._lanes if lane.stream is not None]
         if not streams:
             return
-        current = torch.cuda.current_stream(self._device)
+        last = streams.pop()
         for stream in streams:
-            current.wait_stream(stream)
+            last.wait_stream(stream)
         done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-        done.record(current)
+        done.record(last)
         done.synchronize()
+
+
+def _stream(device: torch.device) -> torch.cuda.Stream | None:
+    if device.type != "cuda":
+        return None
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+def _on(stream: torch.cuda.Stream | None) -> AbstractContextManager[object]:
+    return contextlib.nullcontext() if stream is None else torch.cuda.stream(stream)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """A collection in this thread might free another graph, which would break the capture."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

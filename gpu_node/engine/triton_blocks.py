@@ -12,8 +12,9 @@ from torch import Tensor
 from gpu_node.engine import triton_kernels
 from gpu_node.engine.torch_blocks import Block, project
 
-_WIDEST = 128
-"""Channels out that a program holds at once; beyond it the 3x3 would be done again for each run."""
+_WIDEST = 64
+"""Channels out that a program holds at once: 128 would not fit into an A10G's registers, and in two
+runs the 3x3 would be done twice."""
 _SMALLEST = 16  # of a side of tl.dot
 _COLOUR_PIXELS = 256
 

@@ -463,6 +463,7 @@ def test_a_newer_generation_is_not_blamed_for_the_frames_of_the_older() -> None:
         (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), True),
         (RuntimeError("CUDA error: out of memory"), False),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), False),
+        (RuntimeError("CUDA error: operation not permitted when stream is capturing"), False),
         (RuntimeError("shapes do not match"), False),
         (ValueError("CUDA error: unspecified launch failure"), False),
     ],

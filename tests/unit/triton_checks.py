@@ -7,6 +7,7 @@ Writes one line a case: its name and the largest difference.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -69,21 +70,23 @@ def ups() -> None:
 
 
 def composed(folder: str) -> None:
-    """Boxes of the crop's size, and larger and smaller ones, with a border."""
+    """Boxes of the crop's size, and larger and smaller ones, with a border; small, for the
+    interpreter is slow."""
     from pathlib import Path
 
     from gpu_node.compositor import Compositor
 
     kinds = {
-        "plain": (((40, 40, 96, 96),) * 2, 0),
-        "resized": (((40, 40, 80, 88), (20, 10, 128, 120)), 4),
+        "plain": (((40, 40, 32, 32),) * 2, 0),
+        "resized": (((40, 40, 32, 36), (20, 10, 44, 40)), 4),
     }
     for name, (boxes, border) in kinds.items():
-        one = avatar(Path(folder) / name, of_one_colour((9, 9, 9)), boxes, border=border)
+        made = avatar(Path(folder) / name, of_one_colour((9, 9, 9)), boxes, border=border)
+        one = replace(made, crop=32)
         host = Compositor(one)
         device = DeviceCompositor(one, host, torch.device("cpu"))
         random = np.random.default_rng(1)
-        mouths = random.integers(0, 256, (2, 96, 96, 3), np.uint8)
+        mouths = random.integers(0, 256, (2, 32, 32, 3), np.uint8)
         frames = torch.tensor([1, 0])
         out = device.backgrounds[frames].clone()
         paste(device.tables, frames, torch.from_numpy(mouths), out)

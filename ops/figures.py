@@ -63,13 +63,15 @@ def median(values: Sequence[float]) -> float:
     return float(np.median(np.asarray(values, float))) if len(values) else float("inf")
 
 
-def write(path: Path, bench: str, figures: Mapping[str, Figure]) -> dict[str, Any]:
-    """The report's file, and what it holds."""
+def write(
+    path: Path, bench: str, figures: Mapping[str, Figure], gpu: str | None = None
+) -> dict[str, Any]:
+    """The report's file, and what it holds; ``gpu`` is the one that was measured."""
     report = {
         "bench": bench,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
-        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "gpu": None},
+        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "gpu": gpu},
         "figures": {name: _rounded(asdict(figure)) for name, figure in figures.items()},
     }
     path.parent.mkdir(parents=True, exist_ok=True)

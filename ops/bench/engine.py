@@ -24,7 +24,6 @@ from ops.figures import Figure, median, write
 
 Say = Callable[[str], None]
 Audio = npt.NDArray[np.float32]
-_PUBLISHED = {"crop": 320, "width": 32, "border": 4}
 _FRAMES = 12
 """Of the background: enough that a disk's cache is not all that is measured, few to prepare."""
 _TICK_SAMPLES = 16_000 // FPS
@@ -41,8 +40,8 @@ def engine(out: Path, quick: bool, say: Say) -> dict[str, Figure]:
     rounds = 3 if quick else 9
     figures: dict[str, Figure] = {}
     with tempfile.TemporaryDirectory() as folder:
-        full = _published(Path(folder))
-        demo = _shortened(load_avatar("demo"))
+        full = published(Path(folder))
+        demo = shortened(load_avatar("demo"))
         cores = os.cpu_count() or 1
         say(f"the published size on {cores} cores, beside the usual loop")
         figures["full_vs_reference_cpu"] = _frames(full, cores, rounds, 4 * cores, 2.5, torch)
@@ -56,7 +55,13 @@ def engine(out: Path, quick: bool, say: Say) -> dict[str, Figure]:
         from ops.bench.engine_exact import exactness
 
         figures |= exactness(demo)
-    write(out / "engine.json", "engine", figures)
+        gpu = None
+        if torch.cuda.is_available():
+            from ops.bench.engine_gpu import gpu_figures
+
+            figures |= gpu_figures(full, torch.device("cuda"), 0.5 if quick else 3.0, say)
+            gpu = torch.cuda.get_device_name()
+    write(out / "engine.json", "engine", figures, gpu)
     return figures
 
 
@@ -175,23 +180,24 @@ def _heard(frames: int) -> list[Audio]:
     return [random.normal(size=(16, 512)).astype(np.float32) for _ in range(frames)]
 
 
-def _shortened(avatar: Avatar) -> Avatar:
+def shortened(avatar: Avatar) -> Avatar:
     return replace(avatar, frames=avatar.frames[:_FRAMES], boxes=avatar.boxes[:_FRAMES])
 
 
-def _published(folder: Path) -> Avatar:
-    """The demo avatar's background under networks of the published size, weights drawn by lot."""
+def published(folder: Path, crop: int = 320, width: int = 32, border: int = 4) -> Avatar:
+    """The demo avatar's background under networks of the published size, or of another; weights
+    drawn by lot."""
     import torch
     from safetensors.torch import save_file
 
     from gpu_node.synctalk import AudioEncoder, Generator
 
     torch.manual_seed(1)
-    save_file(Generator().state_dict(), folder / "generator.safetensors")
-    save_file(AudioEncoder().state_dict(), folder / "audio_encoder.safetensors")
-    demo = _shortened(load_avatar("demo"))
+    save_file(Generator(crop, width).state_dict(), folder / "generator.safetensors")
+    save_file(AudioEncoder(width).state_dict(), folder / "audio_encoder.safetensors")
+    demo = shortened(load_avatar("demo"))
     x, y, w, h = demo.box(0)
-    side = min(328, *demo.size)
+    side = min(crop + 2 * border, *demo.size)
     left = min(max(0, x + w // 2 - side // 2), demo.size[0] - side) // 2 * 2
     top = min(max(0, y + h // 2 - side // 2), demo.size[1] - side) // 2 * 2
     files = {role: {"path": f"{role}.safetensors"} for role in ("generator", "audio_encoder")}
@@ -199,7 +205,9 @@ def _published(folder: Path) -> Avatar:
         demo,
         name="published",
         path=folder,
-        manifest={"audio_width": 32, "files": files},
+        manifest={"audio_width": width, "files": files},
         boxes=np.array([[left, top, side, side]] * _FRAMES, np.int32),
-        **_PUBLISHED,
+        crop=crop,
+        width=width,
+        border=border,
     )

@@ -17,9 +17,10 @@ from livekit import rtc
 from control.contracts.worker import RoomAccess, WarmRoom
 from gpu_node.avatars.package import AvatarError
 from gpu_node.room import AvatarRoom
+from gpu_node.segment import FRAME_S
 from gpu_node.shelf import Shelf
 
-_FRAME_EVERY_S = 0.2
+_FRAME_EVERY_S = 0.2  # while nobody is there
 _JOIN_S = 10.0
 _REFILL_S = 1.5
 _REMEMBERED = 10_000
@@ -103,7 +104,9 @@ class WarmRooms:
             self._on_change()
             while not room.closed.done():
                 room.tracks.pictures.show(still, -1)
-                await asyncio.wait({room.closed}, timeout=_FRAME_EVERY_S)
+                # a learner who is early shall see 25 fps: receivers hold back what came slowly
+                every_s = FRAME_S if room.rtc.remote_participants else _FRAME_EVERY_S
+                await asyncio.wait({room.closed}, timeout=every_s)
         except (TimeoutError, rtc.ConnectError, AvatarError, IndexError) as error:
             _log.warning("a warm room was not joined: %s", error or type(error).__name__)
         finally:

@@ -1,4 +1,4 @@
-"""Sound and picture leave together: the sound's queue is the clock, the picture waits for it.
+"""Sound and picture leave together: the sound's queue is the clock, the picture follows it.
 
 Sound is pushed by back-pressure into the source's own queue. When a push had to wait, the queue
 holds exactly its threshold, so the model below cannot drift from the real queue. A picture is due
@@ -15,11 +15,13 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from gpu_node.segment import FRAME_S
+from gpu_node.segment import FRAME_S, PICTURE_LATER_S
 
 QUEUE_S = 0.1
-_RECEIVER_DELAYS_SOUND_S = 0.04
 _WAITED_S = 0.008  # an answer that comes sooner may be the library's own round trip
+_DOUBT_S, _CONVINCED = 0.03, 3
+"""A push that waited where the queue should be shorter by that is a slow round trip, until three in
+a row say otherwise."""
 _SMOOTHING = 0.1
 _JUMP_S = 0.06
 _STUCK_S = 5.0
@@ -29,12 +31,19 @@ Picture = npt.NDArray[np.uint8]
 
 
 @dataclass(eq=False)
-class _Shot:
-    """A picture on its way out."""
+class Shot:
+    """A picture on its way out: ``number`` is its 40 ms of the segment, -1 in silence.
 
-    picture: Picture
+    ``picture`` is None until it was painted; ``over`` once nobody waits for it any more. ``due`` is
+    on the loop's clock, ``behind`` how much later that is than a tick after the one before it.
+    """
+
     still: Picture
     number: int
+    picture: Picture | None
+    due: float = 0.0
+    behind: float = 0.0
+    over: bool = False
 
 
 class SoundOut(Protocol):
@@ -55,19 +64,29 @@ class PictureOut(Protocol):
 
 
 class Pacer:
-    """One session's clock, 40 ms a tick."""
+    """One session's clock, 40 ms a tick. Sound never waits for its picture.
+
+    ``on_shown`` is told how late each picture was, ``on_held`` of each that was not there before
+    the next one was due: the one before it stayed.
+    """
 
     def __init__(
-        self, sound: SoundOut, pictures: PictureOut, on_shown: Callable[[float], None]
+        self,
+        sound: SoundOut,
+        pictures: PictureOut,
+        on_shown: Callable[[float], None],
+        on_held: Callable[[], None],
     ) -> None:
         self._sound = sound
         self._pictures = pictures
         self._on_shown = on_shown
+        self._on_held = on_held
         self._loop = asyncio.get_running_loop()
         self._empty_at = 0.0
         self._due = 0.0
         self._epoch = 0
-        self._pending: dict[_Shot, asyncio.TimerHandle] = {}
+        self._waits = 0
+        self._pending: dict[Shot, asyncio.TimerHandle] = {}
 
     @property
     def lead_s(self) -> float:
@@ -79,27 +98,41 @@ class Pacer:
         """When the queued sound will have left, on the loop's clock."""
         return self._empty_at
 
-    async def push(
-        self, pcm: npt.NDArray[np.int16], picture: Picture, still: Picture, number: int = -1
-    ) -> bool:
-        """Queues 40 ms of sound with its picture. False if they were cleared while it waited.
+    async def push(self, pcm: npt.NDArray[np.int16], still: Picture, number: int = -1) -> Shot:
+        """Queues 40 ms of sound; its picture is asked for by the shot that is returned.
 
-        ``still`` is the picture with its mouth shut, for when the sound is cleared.
+        ``still`` is the picture with its mouth shut, for silence and for when the sound is
+        cleared. The shot is over where that happened while the sound waited.
 
         Raises TimeoutError when the source takes no sound for 5 s.
         """
-        epoch, began = self._epoch, self._loop.time()
+        shot = Shot(still, number, None if number >= 0 else still)
+        epoch, began, before = self._epoch, self._loop.time(), self.lead_s
         async with asyncio.timeout(_STUCK_S):
             await self._sound.push(pcm)
         if epoch != self._epoch:
-            return False
-        now = self._loop.time()
-        lead = QUEUE_S if now - began > _WAITED_S else min(self.lead_s + FRAME_S, QUEUE_S + FRAME_S)
-        self._empty_at = now + lead
-        self._schedule(
-            _Shot(picture, still, number), self._empty_at - FRAME_S + _RECEIVER_DELAYS_SOUND_S
-        )
-        return True
+            shot.over = True
+            return shot
+        self._empty_at = self._loop.time() + self._lead_after(began, before)
+        self._schedule(shot, self._empty_at - FRAME_S + PICTURE_LATER_S)
+        return shot
+
+    def _lead_after(self, began: float, before: float) -> float:
+        """Of the queue's sound now that a push came back that ``began`` with ``before`` queued."""
+        waited = self._loop.time() - began > _WAITED_S
+        self._waits = self._waits + 1 if waited else 0
+        expected = before + FRAME_S > QUEUE_S - _DOUBT_S
+        if waited and (expected or self._waits >= _CONVINCED):
+            return QUEUE_S
+        return min(self.lead_s + FRAME_S, QUEUE_S + FRAME_S)
+
+    def paint(self, shot: Shot, picture: Picture) -> None:
+        """Gives the shot its picture: shown when it is due, at once where that is past."""
+        if shot.over:
+            return
+        shot.picture = picture
+        if self._loop.time() >= shot.due:
+            self._show(shot)
 
     def clear(self) -> int:
         """Drops the queued sound at once; its pictures go on with the mouth shut.
@@ -109,33 +142,45 @@ class Pacer:
         dropped = sum(shot.number >= 0 for shot in self._pending)
         self._epoch += 1
         self._sound.clear()
-        self._empty_at = self._loop.time()
-        resumes_at = self._empty_at + _RECEIVER_DELAYS_SOUND_S
-        for shot, handle in list(self._pending.items()):
+        now = self._empty_at = self._loop.time()
+        resumes_at = now + PICTURE_LATER_S
+        for shot in list(self._pending):
             shot.picture, shot.number = shot.still, -1
-            if handle.when() >= resumes_at:
-                handle.cancel()
-                del self._pending[shot]
+            if not now < shot.due < resumes_at:
+                self._drop(shot)
         self._due = min(self._due, resumes_at - FRAME_S)
         return dropped
 
     def stop(self) -> None:
         """Nothing more is shown."""
         self.clear()
-        for handle in self._pending.values():
-            handle.cancel()
-        self._pending.clear()
+        for shot in list(self._pending):
+            self._drop(shot)
 
-    def _schedule(self, shot: _Shot, leaves_at: float) -> None:
+    def _schedule(self, shot: Shot, leaves_at: float) -> None:
         tick = self._due + FRAME_S
         error = leaves_at - tick
         # the queue is drained in steps of 10 ms: follow it slowly, unless it really moved
         self._due = leaves_at if abs(error) > _JUMP_S else tick + _SMOOTHING * error
-        due, behind = self._due, max(0.0, self._due - tick) if tick > 1.0 else 0.0
+        shot.due = self._due
+        shot.behind = max(0.0, self._due - tick) if tick > 1.0 else 0.0
+        self._pending[shot] = self._loop.call_at(shot.due, self._fall_due, shot)
 
-        def show() -> None:
-            self._pending.pop(shot, None)
-            self._pictures.show(shot.picture, shot.number)
-            self._on_shown(max(0.0, self._loop.time() - due) + behind)
+    def _fall_due(self, shot: Shot) -> None:
+        for earlier in list(self._pending):
+            if earlier is shot:
+                break
+            self._drop(earlier)
+            self._on_held()
+        if shot.picture is not None:
+            self._show(shot)
 
-        self._pending[shot] = self._loop.call_at(due, show)
+    def _show(self, shot: Shot) -> None:
+        assert shot.picture is not None
+        self._drop(shot)
+        self._pictures.show(shot.picture, shot.number)
+        self._on_shown(max(0.0, self._loop.time() - shot.due) + shot.behind)
+
+    def _drop(self, shot: Shot) -> None:
+        shot.over = True
+        self._pending.pop(shot).cancel()

@@ -6,15 +6,16 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import av
 import numpy as np
 import numpy.typing as npt
-from livekit import rtc
 
 PLAYOUT_RATE_HZ = 48_000
 MODEL_RATE_HZ = 16_000
 _RATES_HZ = (8_000, 48_000)
 
 Samples = npt.NDArray[np.int16]
+_NONE: Samples = np.zeros(0, np.int16)
 
 
 class FormatError(ValueError):
@@ -72,28 +73,34 @@ class PcmReader:
 
 
 class Resampler:
-    """Mono s16 from one rate to another; the very samples where the rates are the same."""
+    """Mono s16 from one rate to another; the very samples where the rates are the same.
+
+    Holds back at most 2 ms (measured; LiveKit's own holds back 38 ms of 48 kHz): the mouth waits
+    for what is held back.
+    """
 
     def __init__(self, from_hz: int, to_hz: int) -> None:
-        self._sox = None
+        self._from_hz = from_hz
+        self._swr = None
         if from_hz != to_hz:
-            quality = rtc.AudioResamplerQuality.HIGH
-            self._sox = rtc.AudioResampler(from_hz, to_hz, num_channels=1, quality=quality)
+            self._swr = av.AudioResampler(format="s16", layout="mono", rate=to_hz)
 
     def push(self, samples: Samples) -> Samples:
         """What came out by now."""
-        if self._sox is None or samples.size == 0:
+        if self._swr is None or samples.size == 0:
             return samples
-        return _joined(self._sox.push(bytearray(samples.tobytes())))
+        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout="mono")
+        frame.sample_rate = self._from_hz
+        return _joined(self._swr.resample(frame))
 
     def flush(self) -> Samples:
         """The last samples."""
-        return _joined(self._sox.flush()) if self._sox is not None else np.zeros(0, np.int16)
+        return _joined(self._swr.resample(None)) if self._swr is not None else _NONE
 
 
-def _joined(frames: list[rtc.AudioFrame]) -> Samples:
-    parts = [np.array(frame.data, np.int16) for frame in frames]
-    return np.concatenate(parts, dtype=np.int16) if parts else np.zeros(0, np.int16)
+def _joined(frames: list[av.AudioFrame]) -> Samples:
+    parts = [one.to_ndarray().reshape(-1) for one in frames]
+    return np.concatenate(parts, dtype=np.int16) if parts else _NONE
 
 
 class SampleQueue:

@@ -1,23 +1,26 @@
-"""What the avatar does, tick by tick: speak what is there to say, else idle."""
+"""What the avatar does, tick by tick: speak what is there to say, else idle.
+
+Sound leaves by the tick; a painter goes behind and gives each picture its mouth before it is due.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import deque
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from gpu_node.avatars.package import Avatar
 from gpu_node.compositor import Compositor, ping_pong
-from gpu_node.inference import Inference, Picture, Work
+from gpu_node.inference import Inference, Work
 from gpu_node.metrics import Metrics
-from gpu_node.pacing import Pacer
+from gpu_node.pacing import Pacer, Picture, Shot
 from gpu_node.segment import FRAME_S, FRAME_SAMPLES, Segment
 
-_LEAST_LEAD_S = 0.03
+_LEAST_LEAD_S = 0.012  # the source takes sound in steps of 10 ms
 _SILENCE = np.zeros(FRAME_SAMPLES, np.int16)
 _log = logging.getLogger(__name__)
 
@@ -30,6 +33,16 @@ class PlaybackObserver(Protocol):
 
     def finished(self, segment: Segment, position_s: float, *, interrupted: bool) -> None:
         """It was played to its end, or cut off at ``position_s``."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Line:
+    """A picture to be painted."""
+
+    shot: Shot
+    segment: Segment
+    frame: int
+    background: int
 
 
 class Performance:
@@ -56,9 +69,9 @@ class Performance:
         self._segments: deque[Segment] = deque()
         self._leaving: dict[Segment, tuple[float, asyncio.TimerHandle | None]] = {}
         self._starting: dict[Segment, asyncio.TimerHandle] = {}
-        self._last: Picture | None = None
-        self._late: asyncio.Task[Picture] | None = None
-        self._backlog: list[npt.NDArray[np.float32]] = []
+        self._said = asyncio.Event()
+        self._spoken_until = 0.0
+        self._lines: asyncio.Queue[_Line] = asyncio.Queue()
 
     @property
     def speaking(self) -> bool:
@@ -68,6 +81,7 @@ class Performance:
     def say(self, segment: Segment) -> None:
         """Plays the segment after those that came before it."""
         self._segments.append(segment)
+        self._said.set()
 
     def interrupt(self) -> None:
         """Silence now: drops everything said, queued and begun."""
@@ -84,13 +98,13 @@ class Performance:
         self._starting.clear()
         self._leaving.clear()
         self._segments.clear()
-        self._forget_mouth()
         for segment in over:
             segment.end()
             self._finished(segment, positions.get(segment, 0.0), interrupted=True)
 
     async def run(self) -> None:
         """Performs until cancelled. Raises what the engine or the room's tracks raise."""
+        painting = asyncio.create_task(self._paint())
         try:
             while True:
                 segment = self._head()
@@ -99,10 +113,12 @@ class Performance:
                 else:
                     await self._idle()
                 self._tick += 1
+                if painting.done():
+                    painting.result()
         finally:
+            painting.cancel()
             self.interrupt()
             self._pacer.stop()
-            self._pacer.clear()
 
     def _head(self) -> Segment | None:
         while self._segments:
@@ -135,58 +151,67 @@ class Performance:
         return not segment.done
 
     async def _idle(self) -> None:
-        picture = self._compositor.compose(self._background(), None)
-        self._last = picture
-        if await self._pacer.push(_SILENCE, picture, picture):
-            self._metrics.frames.labels("idle").inc()
+        """40 ms of silence; speech that can begin meanwhile does not wait for their end."""
+        pushing = asyncio.create_task(self._pacer.push(_SILENCE, self._still()))
+        speech = asyncio.create_task(self._speech())
+        try:
+            await asyncio.wait({pushing, speech}, return_when=asyncio.FIRST_COMPLETED)
+            if not pushing.done() and self._silent:
+                self._pacer.clear()
+            if not (await pushing).over:
+                self._metrics.frames.labels("idle").inc()
+        finally:
+            pushing.cancel()
+            speech.cancel()
+
+    async def _speech(self) -> None:
+        """Waits until there is some to go on with."""
+        while not (self._segments and self._segments[0].ready(self._segments[0].margin_s)):
+            changed = self._segments[0].arrived if self._segments else self._said
+            changed.clear()
+            await changed.wait()
+
+    @property
+    def _silent(self) -> bool:
+        """Is only silence queued?"""
+        return self._loop.time() >= self._spoken_until
 
     async def _speak(self, segment: Segment) -> None:
         generation, frame = self._generation, segment.frame
-        sound, windows = segment.take()
-        picture = await self._picture(segment, frame, windows)
-        if generation != self._generation:
-            self._metrics.dropped.inc()
-            return
-        self._last = picture
-        still = self._idle_picture()
+        sound = segment.take()
+        if self._silent:
+            self._pacer.clear()  # nobody shall wait for its end
         if frame == 0:
-            if not self._leaving:
-                self._pacer.clear()  # only silence is queued: nobody shall wait for its end
             self._starting[segment] = self._loop.call_later(
                 self._pacer.lead_s, self._started, segment
             )
         self._leaving[segment] = (self._pacer.empty_at + FRAME_S, None)
-        if (
-            not await self._pacer.push(sound, picture, still, frame)
-            or generation != self._generation
-        ):
+        shot = await self._pacer.push(sound, self._still(), frame)
+        if shot.over or generation != self._generation:
             return
-        self._leaving[segment] = (self._pacer.empty_at, None)
+        self._spoken_until = self._pacer.empty_at
+        self._leaving[segment] = (self._spoken_until, None)
+        self._lines.put_nowait(_Line(shot, segment, frame, self._background()))
         self._metrics.frames.labels("speaking").inc()
 
-    async def _picture(
-        self, segment: Segment, frame: int, windows: list[npt.NDArray[np.float32]]
-    ) -> Picture:
-        """The frame's picture, or the last one where the engine is late: sound never waits."""
-        self._backlog += windows
-        if self._late is not None and self._late.done():
-            self._late.result()  # raises what the engine raised for the frame that came too late
-            self._late = None
-        if self._late is None:
-            work = Work(self._avatar, self._background(), segment, frame, self._backlog)
-            self._backlog = []
-            self._late = asyncio.create_task(self._inference.picture(work))
-        patience_s = max(FRAME_S / 2, self._pacer.lead_s - _LEAST_LEAD_S)
-        done, _ = await asyncio.wait({self._late}, timeout=patience_s)
-        if done:
-            task, self._late = self._late, None
-            if task is not None:  # else an interruption dropped it
-                return task.result()
-        else:
-            self._metrics.hold()
-        return self._last if self._last is not None else self._idle_picture()
+    async def _paint(self) -> None:
+        """One picture after the other; one that nobody waits for any more is left out."""
+        while True:
+            line = await self._lines.get()
+            await line.segment.heard(line.frame)
+            if line.shot.over:
+                continue
+            windows = line.segment.windows(line.frame)
+            work = Work(self._avatar, line.background, line.segment, line.frame, windows)
+            try:
+                picture = await self._inference.picture(work)
+            except Exception:
+                if not line.shot.over:
+                    raise
+            else:
+                self._pacer.paint(line.shot, picture)
 
-    def _idle_picture(self) -> Picture:
+    def _still(self) -> Picture:
         return self._compositor.compose(self._background(), None)
 
     def _background(self) -> int:
@@ -194,7 +219,6 @@ class Performance:
 
     def _let_leave(self, segment: Segment) -> None:
         """Its last sound is queued: it is over when that has left."""
-        self._forget_mouth()
         leaves_at, _ = self._leaving.get(segment, (0.0, None))
         if leaves_at == 0.0:
             self._finished(segment, 0.0, interrupted=False)
@@ -218,10 +242,3 @@ class Performance:
         leaves_at, _ = self._leaving[segment]
         queued_s = max(0.0, leaves_at - now)
         return min(segment.duration_s, max(0.0, segment.frame * FRAME_S - queued_s))
-
-    def _forget_mouth(self) -> None:
-        if self._late is not None:
-            # the result is dropped, and so is its error: it belongs to what nobody hears
-            self._late.cancel()
-            self._late = None
-        self._backlog = []

@@ -184,7 +184,7 @@ class Probe:
         tracks, metrics = Tracks(*self._avatar.size), Metrics()
         await tracks.publish(self._room)
         shown: list[float] = []
-        pacer = Pacer(tracks.sound, tracks.pictures, shown.append)
+        pacer = Pacer(tracks.sound, tracks.pictures, shown.append, metrics.hold)
         performance = Performance(
             self._avatar, self._compositor, self._inference, pacer, _Observer(), metrics
         )

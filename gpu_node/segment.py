@@ -1,6 +1,7 @@
 """One utterance: its sound for the room, its mel windows for the mouth, frame by frame.
 
-Frame i is the 40 ms of sound from 40 i, and its mouth needs the sound up to 40 i + 452 ms.
+Frame i is the 40 ms of sound from 40 i, and its mouth needs the sound up to 40 i + 452 ms. Its own
+sound may leave a little before that is there: the picture is shown later than it leaves.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ from gpu_node.pcm import (
 FRAME_S = 1.0 / features.FPS
 FRAME_SAMPLES = PLAYOUT_RATE_HZ // features.FPS
 _MODEL_STEP = MODEL_RATE_HZ // features.FPS
-_LOOKAHEAD_S = 0.46  # 0.452 and what the resamplers hold back
+PICTURE_LATER_S = 0.04
+"""A picture is shown so much later than its sound leaves: receivers delay sound by that."""
+_MOUTH_LOOKAHEAD_S = 0.4545  # 0.4525 and what the resamplers hold back
+_SOUND_LOOKAHEAD_S = _MOUTH_LOOKAHEAD_S - PICTURE_LATER_S
 _LONGEST_UNPLAYED_S = 600
 _KEPT_FEATURES = 64
 _REBUFFER_S = 0.3
@@ -90,11 +94,12 @@ class Segment:
     def end(self) -> None:
         """No more sound comes. Harmless when repeated."""
         self.ended = True
-        self._resample(0)
+        self._resample(0.0)
         self.arrived.set()
 
-    def _resample(self, model_samples: int) -> None:
+    def _resample(self, seconds: float) -> None:
         """A frame's worth at a time: a minute that comes at once must not stop the clock."""
+        model_samples = int(seconds * MODEL_RATE_HZ)
         while self._model[1].received < model_samples and len(self._raw):
             raw = self._raw.take(self._rate_hz // features.FPS)
             for resampler, queue in (self._playout, self._model):
@@ -120,22 +125,35 @@ class Segment:
         return self._flushed and len(self._playout[1]) == 0
 
     def ready(self, margin_s: float = 0.0) -> bool:
-        """Is there enough sound for the next frame's mouth, and ``margin_s`` more?"""
+        """May the next frame's sound leave? Its mouth will have enough sound in time, and where
+        that comes as it is spoken, ``margin_s`` is kept for what comes late."""
         if self.ended:
             return not self.done
-        return self.duration_s >= self.frame * FRAME_S + _LOOKAHEAD_S + margin_s
+        return self.duration_s >= self.frame * FRAME_S + _SOUND_LOOKAHEAD_S + margin_s
 
-    def take(self) -> tuple[npt.NDArray[np.int16], list[Array]]:
-        """The next frame's sound, int16 (1920,) at 48 kHz, and the mel windows that became due.
-
-        The windows' features belong to ``features`` in this order before the mouth is drawn.
-        """
-        self._resample((self.frame + 1) * _MODEL_STEP + int(_LOOKAHEAD_S * MODEL_RATE_HZ))
+    def take(self) -> npt.NDArray[np.int16]:
+        """The next frame's sound, int16 (1920,) at 48 kHz."""
+        self._resample((self.frame + 1) * FRAME_S + _SOUND_LOOKAHEAD_S)
         sound = self._playout[1].take(FRAME_SAMPLES)
         if sound.size < FRAME_SAMPLES:
             sound = np.concatenate([sound, np.zeros(FRAME_SAMPLES - sound.size, np.int16)])
+        self.frame += 1
+        return sound
+
+    async def heard(self, frame: int) -> None:
+        """Waits until there is all the sound that the frame's mouth looks ahead to, or the end."""
+        while not self.ended and self.duration_s < frame * FRAME_S + _MOUTH_LOOKAHEAD_S:
+            self.arrived.clear()
+            await self.arrived.wait()
+
+    def windows(self, frame: int) -> list[Array]:
+        """The mel windows up to those of ``frame`` that were not given yet.
+
+        Their features belong to ``features`` in this order before the mouth is drawn.
+        """
+        self._resample((frame + 1) * FRAME_S + _MOUTH_LOOKAHEAD_S)
         fresh: list[Array] = []
-        wanted = self.frame + features.LOOKAHEAD_FRAMES
+        wanted = frame + features.LOOKAHEAD_FRAMES
         while self._windows < wanted:
             step = self._model[1].take(_MODEL_STEP)
             if step.size:
@@ -147,8 +165,7 @@ class Segment:
             fresh.extend(windows)
             if not step.size and not windows:
                 break
-        self.frame += 1
-        return sound, fresh
+        return fresh
 
     def audio_window(self, frame: int) -> Array:
         """(16, 512) around ``frame``; zeros beyond either end. Forgets what no frame needs."""

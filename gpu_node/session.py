@@ -120,7 +120,7 @@ class AvatarStream:
         reports = PlaybackReports(room.rtc)
         metrics = self._studio.metrics
         pictures = _Published(room.tracks.pictures, metrics)
-        pacer = Pacer(room.tracks.sound, pictures, self._shown)
+        pacer = Pacer(room.tracks.sound, pictures, self._shown, metrics.hold)
         self._performance = Performance(
             avatar, compositor, self._studio.inference, pacer, reports, metrics
         )

@@ -85,9 +85,9 @@ def sound_against_picture(
     window, slack = int(0.6 * _EAR_HZ), int(0.15 * _EAR_HZ)
     offsets = []
     loud = np.sqrt(np.mean(said**2)) * 0.3
-    for at in range(0, len(said) - window, _EAR_HZ // 2):
+    for frame in range(0, int((len(said) - window) / _EAR_HZ * _FPS), _FPS // 2):
+        at = frame * _EAR_HZ // _FPS  # where the picture's own sound begins
         piece = said[at : at + window]
-        frame = round(at / _EAR_HZ * _FPS)
         low = base + at - slack
         if frame not in shown or low < 0 or np.sqrt(np.mean(piece**2)) < loud:
             continue

@@ -30,9 +30,9 @@ def play(speech: Segment) -> tuple[np.ndarray, list[np.ndarray]]:
     """Everything it gives, frame by frame."""
     sounds, windows = [], []
     while speech.ready():
-        sound, fresh = speech.take()
-        sounds.append(sound)
-        windows += fresh
+        windows_of = speech.frame
+        sounds.append(speech.take())
+        windows += speech.windows(windows_of)
     return np.concatenate(sounds or [np.zeros(0, np.int16)]), windows
 
 
@@ -73,16 +73,40 @@ def test_any_rate_plays_at_its_own_length_and_pitch(rate_hz: int) -> None:
     assert int(spectrum.argmax()) == 440
 
 
-def test_a_frame_waits_for_the_sound_its_mouth_looks_ahead_to() -> None:
+def test_sound_leaves_a_little_before_its_mouth_is_known() -> None:
     speech = segment()
-    speech.write(tone(0.44, 16_000).tobytes())
+    speech.write(tone(0.41, 16_000).tobytes())
     assert not speech.ready()
 
-    speech.write(tone(0.02, 16_000).tobytes())
+    speech.write(tone(0.01, 16_000).tobytes())
 
     assert speech.ready()
     speech.take()
     assert not speech.ready()
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 22_050, 24_000, 44_100, 48_000])
+def test_a_mouth_waits_for_all_the_sound_it_looks_ahead_to_and_no_longer(rate_hz: int) -> None:
+    async def speak(speech: Segment, spoken: bytes, frame: int) -> None:
+        """10 ms a time until the frame's mouth has heard enough."""
+        waiting = asyncio.create_task(speech.heard(frame))
+        await asyncio.sleep(0)
+        while not waiting.done():
+            at = round(speech.duration_s * rate_hz) * 2
+            speech.write(spoken[at : at + rate_hz // 100 * 2])
+            for _ in range(3):
+                await asyncio.sleep(0)
+
+    async def scene() -> None:
+        speech, spoken, given = segment(rate_hz), tone(2.0, rate_hz).tobytes(), 0
+        for frame in range(20):
+            await speak(speech, spoken, frame)
+            given += len(speech.windows(frame))
+
+            assert given == frame + features.LOOKAHEAD_FRAMES
+            assert speech.duration_s == pytest.approx(frame * 0.04 + 0.46, abs=0.006)
+
+    asyncio.run(scene())
 
 
 def test_the_mouth_is_given_the_very_windows_of_the_whole_speech() -> None:

@@ -145,7 +145,7 @@ class Pacer:
         now = self._empty_at = self._loop.time()
         resumes_at = now + PICTURE_LATER_S
         for shot in list(self._pending):
-            shot.picture, shot.number = shot.still, -1
+            shot.picture, shot.number, shot.over = shot.still, -1, True
             if not now < shot.due < resumes_at:
                 self._drop(shot)
         self._due = min(self._due, resumes_at - FRAME_S)

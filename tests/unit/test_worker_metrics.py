@@ -24,9 +24,7 @@ from gpu_node.engine.port import Timing
 from gpu_node.gpu import Gpu, GpuCollector, GpuLost, GpuSample, NvmlDevice, find
 from gpu_node.inference import Inference, Work
 from gpu_node.metrics import Lateness, Metrics
-from gpu_node.pacing import Pacer
 from gpu_node.pcm import PcmFormat
-from gpu_node.performance import Performance
 from gpu_node.segment import Segment
 
 PAGE = Path(__file__).parents[2] / "docs" / "worker.md"
@@ -274,92 +272,6 @@ def test_a_batch_is_measured_stage_by_stage(timed: bool) -> None:
     assert spent("composition") == ((1.0, pytest.approx(0.003)) if timed else (None, None))
     assert metrics.registry.get_sample_value("rapido_batch_frames_sum") == 3.0
     assert metrics.registry.get_sample_value("rapido_picture_seconds_count") == 3.0
-
-
-class Nowhere:
-    """Sound and pictures that are taken and gone; ``pushed`` is set with the first sound."""
-
-    def __init__(self) -> None:
-        self.pushed = asyncio.Event()
-
-    async def push(self, pcm: object) -> None:
-        self.pushed.set()
-        await asyncio.sleep(0.001)
-
-    def clear(self) -> None:
-        """Nothing is queued."""
-
-    def show(self, picture: object, number: int) -> None:
-        """Shows it to nobody."""
-
-
-def test_an_interruption_counts_the_speaking_pictures_that_are_not_shown() -> None:
-    async def scene() -> int:
-        pacer = Pacer(Nowhere(), Nowhere(), lambda _: None)
-        picture = np.zeros((3, 2), np.uint8)
-        for number in (-1, 0, 1):
-            await pacer.push(np.zeros(1920, np.int16), picture, picture, number)
-        dropped = pacer.clear()
-        assert pacer.clear() == 0
-        pacer.stop()
-        return dropped
-
-    assert asyncio.run(scene()) == 2
-
-
-class Stage:
-    """One who speaks, before an engine that makes nothing."""
-
-    def __init__(self) -> None:
-        self.metrics, self.sound = Metrics(), Nowhere()
-        self.asked = asyncio.Event()
-        avatar = SimpleNamespace(frames=[0])
-        pacer = Pacer(self.sound, Nowhere(), lambda _: None)
-        self.performance = Performance(avatar, self, self, pacer, self, self.metrics)
-        segment = Segment("agent", PcmFormat(16_000, 1), reported=False)
-        segment.write(bytes(64_000))
-        self.performance.say(segment)
-
-    async def picture(self, work: Work) -> np.ndarray:
-        self.asked.set()
-        return await asyncio.get_running_loop().create_future()
-
-    def compose(self, frame: int, mouth: object) -> np.ndarray:
-        return np.zeros((3, 2), np.uint8)
-
-    def started(self, segment: Segment) -> None:
-        """Heard by nobody."""
-
-    def finished(self, segment: Segment, position_s: float, *, interrupted: bool) -> None:
-        """Heard by nobody."""
-
-    def counted(self) -> tuple[float | None, float | None]:
-        value = self.metrics.registry.get_sample_value
-        return value("rapido_frames_held_total"), value("rapido_frames_dropped_total")
-
-
-def test_a_picture_that_is_late_is_held_and_one_that_is_interrupted_is_dropped() -> None:
-    async def held() -> tuple[float | None, float | None]:
-        stage = Stage()
-        performing = asyncio.create_task(stage.performance.run())
-        await asyncio.wait_for(stage.sound.pushed.wait(), 10)
-        counted = stage.counted()
-        performing.cancel()
-        await asyncio.wait({performing})
-        return counted
-
-    async def dropped() -> tuple[float | None, float | None]:
-        stage = Stage()
-        performing = asyncio.create_task(stage.performance.run())
-        await asyncio.wait_for(stage.asked.wait(), 10)
-        stage.performance.interrupt()
-        await asyncio.wait_for(stage.sound.pushed.wait(), 10)
-        performing.cancel()
-        await asyncio.wait({performing})
-        return stage.counted()
-
-    assert asyncio.run(held()) == (1.0, 0.0)
-    assert asyncio.run(dropped()) == (0.0, 1.0)
 
 
 def test_a_gpu_is_read_at_most_once_a_second_and_what_it_does_not_tell_is_absent() -> None:

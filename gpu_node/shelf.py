@@ -76,14 +76,6 @@ class Shelf:
         if len(self._catalogue) > _MOST_NAMES:
             _log.warning("there are more than %d avatars; the rest is not told", _MOST_NAMES)
 
-    async def get(self, name: str) -> Loaded:
-        """The avatar, ready in the engine. Raises AvatarError.
-
-        It may be let go of at once: a stream asks for it with ``lent``.
-        """
-        async with self.lent(name) as loaded:
-            return loaded
-
     @asynccontextmanager
     async def lent(self, name: str) -> AsyncIterator[Loaded]:
         """The avatar, ready in the engine, and kept there meanwhile. Raises AvatarError."""

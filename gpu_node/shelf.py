@@ -63,6 +63,15 @@ class Shelf:
             self._listing = asyncio.create_task(self._list_again())
         return tuple(sorted(self._catalogue))[:_MOST_NAMES]
 
+    def ready(self) -> tuple[str, ...]:
+        """Those of them that the engine holds, in the version that is asked for now."""
+        held = {
+            name
+            for (name, version), entry in self._entries.items()
+            if _is_ready(entry) and self._catalogue.get(name) == version
+        }
+        return tuple(name for name in self.names() if name in held)
+
     async def refresh(self) -> None:
         """Lists them now. Raises AvatarError where there is none, or they cannot be listed."""
         listed = await asyncio.to_thread(self._source.catalogue)

@@ -55,7 +55,13 @@ class Worker:
         self.metrics = Metrics()
         cell = CellClient(settings.cell_urls, settings.region, self._http)
         self.agent = Agent(
-            settings.worker_id, cell, self.metrics, self._boot, self._measure, self._warm
+            settings.worker_id,
+            cell,
+            self.metrics,
+            self._boot,
+            self._measure,
+            self._warm,
+            ready=lambda: self._studio.shelf.ready() if self._studio is not None else (),
         )
         self.sessions = Sessions(self._stream, self._avatars, self.agent.tell, self.metrics)
         self.agent.serve(self.sessions)

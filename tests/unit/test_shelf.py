@@ -197,6 +197,25 @@ def test_a_load_that_failed_is_tried_again_at_the_next_request(root: Path) -> No
     asyncio.run(play())
 
 
+def test_ready_is_what_was_loaded_and_neither_let_go_of_nor_replaced(root: Path) -> None:
+    async def play() -> None:
+        stage = Stage(root, limit_mib=0.0)
+        await stage.shelf.refresh()
+        assert stage.shelf.ready() == ()
+        async with stage.shelf.lent("anna"):
+            await stage.load("ben")
+            assert stage.shelf.ready() == ("anna", "ben")
+            await stage.load("cleo")
+            assert stage.shelf.ready() == ("anna", "cleo")
+            manifest = root / "anna" / "manifest.json"
+            manifest.write_text(manifest.read_text() + "\n")
+            await stage.shelf.refresh()
+            assert stage.shelf.ready() == ("cleo",)
+        stage.close()
+
+    asyncio.run(play())
+
+
 def test_an_avatar_that_is_not_listed_tells_which_are(root: Path) -> None:
     async def play() -> None:
         stage = Stage(root)

@@ -18,6 +18,7 @@ from tests.integration.agents.parts import (
     Learner,
     access,
     call,
+    is_heard,
     start,
     state,
 )
@@ -82,10 +83,7 @@ def test_an_avatar_that_comes_back_speaks_for_the_agent_again(
 
         async with standing_in(livekit_url, agent, got["identity"]):
             await agent.until("returned")
-            began = time.monotonic()
-            await agent.do("say", name="hello again", seconds=0.5)
-            await agent.until("said", name="hello again", interrupted=False)
-            await learner.until(lambda: learner.loud_s(got["identity"], began) > 0.3)
+            await is_heard(agent, learner, got["identity"], "hello again")
             assert learner.loud_s(agent.identity) == 0.0
         await adding
 
@@ -104,8 +102,6 @@ def test_an_agent_whose_session_is_ended_elsewhere_gets_the_rooms_own_track_back
 
         call(cell, "DELETE", f"sessions/{got['session_id']}")
         await agent.until("lost", why="it left the room")
-        await agent.do("say", name="own voice", seconds=0.5)
-        await agent.until("said", name="own voice", interrupted=False)
-        await learner.until(lambda: learner.loud_s(agent.identity) > 0.3)
+        await is_heard(agent, learner, agent.identity, "own voice")
 
     play(act)

@@ -69,7 +69,7 @@ class Superseded(Exception):
 
 class Agent:
     """``boot`` makes the engine ready and says what to register; ``measure`` gives the slots, of
-    what it finds in a room of its own."""
+    what it finds in a room of its own; ``ready`` the avatars that need not be loaded first."""
 
     def __init__(
         self,
@@ -80,6 +80,7 @@ class Agent:
         measure: Callable[[RoomAccess], Awaitable[int]],
         warm: Callable[[], Warm | None] = lambda: None,
         *,
+        ready: Callable[[], tuple[str, ...]] = lambda: (),
         backoff: Callable[[], Backoff] = Backoff,
     ) -> None:
         self.worker_id = worker_id
@@ -90,6 +91,7 @@ class Agent:
         self._boot = boot
         self._measure = measure
         self._warm = warm
+        self._ready = ready
         self._backoff = backoff
         self._sessions: Sessions | None = None
         self._register: Register | None = None
@@ -292,6 +294,7 @@ class Agent:
             state=self.state,
             slots=self.slots,
             avatars=sessions.avatars() if sessions is not None else self._register.avatars,
+            ready=self._ready(),
             running=sessions.running() if sessions is not None else (),
             lateness_p95_ms=self._metrics.lateness.percentile_ms(95),
             warm=warm.told() if warm is not None else (),

@@ -26,7 +26,9 @@ from gpu_node.engine import Engine, FrameJob
 from gpu_node.engine.faults import is_lost
 from gpu_node.engine.port import Timing
 from gpu_node.engine_thread import EngineThread
+from gpu_node.features import COLUMNS, N_MELS
 from gpu_node.metrics import Metrics
+from gpu_node.pcm import MODEL_RATE_HZ, PcmFormat
 from gpu_node.segment import Segment
 
 Picture = npt.NDArray[np.uint8]
@@ -59,7 +61,8 @@ class Inference:
     """Everything that touches the engine goes through here: in one thread and in order, but for
     loading.
 
-    ``lost`` says why the engine's device is gone, until it renders again; its watchdog reads it.
+    Its watchdog reads ``lost``, why the engine's device is gone until it renders again, and
+    ``failures``, the pictures that failed since one was made.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Inference:
     ) -> None:
         self.engine = engine
         self.lost: str | None = None
+        self.failures = 0
         self.thread = EngineThread(clock)
         self._clock = clock
         self._metrics = metrics
@@ -99,6 +103,12 @@ class Inference:
         self._metrics.picture.observe(self._clock() - began)
         return picture
 
+    async def trial(self, avatar: Avatar) -> None:
+        """One speaking picture of a prepared avatar, as sessions ask for them. Raises likewise."""
+        segment = Segment("trial", PcmFormat(MODEL_RATE_HZ, 1), reported=False)
+        window = np.zeros((N_MELS, COLUMNS), np.float32)
+        await self.picture(Work(avatar, 0, segment, 0, [window]))
+
     async def _run(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting, []
@@ -130,6 +140,8 @@ class Inference:
             jobs.append((at, FrameJob(work.avatar, work.background, audio)))
         for at, picture in _each(jobs, partial(self._told, self._pictures)):
             outcomes[at] = picture
+        failed = sum(isinstance(one, Exception) for one in outcomes)
+        self.failures = 0 if failed < len(outcomes) else self.failures + failed
         return outcomes
 
     def _heard(self, works: list[tuple[int, Work]]) -> Iterator[tuple[int, Features | Exception]]:

@@ -63,6 +63,15 @@ class Shelf:
             self._listing = asyncio.create_task(self._list_again())
         return tuple(sorted(self._catalogue))[:_MOST_NAMES]
 
+    def ready(self) -> tuple[str, ...]:
+        """Those of them that the engine holds, in the version that is asked for now."""
+        held = {
+            name
+            for (name, version), entry in self._entries.items()
+            if _is_ready(entry) and self._catalogue.get(name) == version
+        }
+        return tuple(name for name in self.names() if name in held)
+
     async def refresh(self) -> None:
         """Lists them now. Raises AvatarError where there is none, or they cannot be listed."""
         listed = await asyncio.to_thread(self._source.catalogue)
@@ -75,14 +84,6 @@ class Shelf:
             )
         if len(self._catalogue) > _MOST_NAMES:
             _log.warning("there are more than %d avatars; the rest is not told", _MOST_NAMES)
-
-    async def get(self, name: str) -> Loaded:
-        """The avatar, ready in the engine. Raises AvatarError.
-
-        It may be let go of at once: a stream asks for it with ``lent``.
-        """
-        async with self.lent(name) as loaded:
-            return loaded
 
     @asynccontextmanager
     async def lent(self, name: str) -> AsyncIterator[Loaded]:

@@ -29,6 +29,8 @@ class Limits:
     """Not looked for so long: this process stood still itself, and all waits begin anew."""
     lost_exit_s: float = 10.0
     stuck_exit_s: float = 120.0
+    failures: int = 3
+    """Pictures that failed and none that was made: is it the engine, or an avatar of theirs?"""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,10 @@ class Look:
     running: Running | None = None
     beat_since: float | None = None
     engine_lost: str | None = None
+    failures: int = 0
+    """Pictures that failed since one was made."""
+    trial_failed: str | None = None
+    """Why, where the engine cannot make a picture of the worker's own either."""
     gpu_fault: str | None = None
     streams: tuple[StreamLook, ...] = ()
 
@@ -89,11 +95,13 @@ class Memory:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``fault`` is why no new session may come; ``exit``: the process must start anew."""
+    """``fault`` is why no new session may come; ``exit``: the process must start anew; ``trial``:
+    the engine is to be tried with a picture of the worker's own."""
 
     fault: Fault | None
     given_up: tuple[GivenUp, ...]
     exit: bool
+    trial: bool = False
 
 
 def decide(look: Look, before: Memory, limits: Limits) -> tuple[Verdict, Memory]:
@@ -115,7 +123,9 @@ def decide(look: Look, before: Memory, limits: Limits) -> tuple[Verdict, Memory]
         )
     limit_s = limits.lost_exit_s if seen is not None and seen.lost else limits.stuck_exit_s
     over = seen is not None and sick_s >= limit_s
-    return Verdict(fault, given_up, over), Memory(look.at, awake, fault, since, last_seen, frames)
+    trial = look.failures >= limits.failures
+    memory = Memory(look.at, awake, fault, since, last_seen, frames)
+    return Verdict(fault, given_up, over, trial), memory
 
 
 def _fault(look: Look, awake: float, limits: Limits) -> Fault | None:
@@ -136,6 +146,8 @@ def _fault(look: Look, awake: float, limits: Limits) -> Fault | None:
         return Fault(
             "engine", f"The engine has not answered for over {limits.beat_s:g} s.", lost=False
         )
+    if look.failures >= limits.failures and look.trial_failed is not None:
+        return Fault("engine", f"The engine makes no picture ({look.trial_failed}).", lost=False)
     return None
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from gpu_node.agent import Agent, Unwell
 from gpu_node.gpu import Gpu
@@ -24,7 +24,11 @@ _log = logging.getLogger(__name__)
 
 
 class Watchdog:
-    """``inference`` gives None until the engine is there; ``clock`` is also the engine's."""
+    """``inference`` gives None until the engine is there; ``clock`` is also the engine's.
+
+    ``trial`` makes one picture that is no session's, and raises what the engine raises. Where the
+    sessions' pictures all fail it tells a sick engine from a bad avatar, and a recovery.
+    """
 
     def __init__(
         self,
@@ -32,6 +36,7 @@ class Watchdog:
         sessions: Sessions,
         agent: Agent,
         metrics: Metrics,
+        trial: Callable[[], Awaitable[None]],
         gpu: Gpu | None = None,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -40,6 +45,9 @@ class Watchdog:
         self._sessions = sessions
         self._agent = agent
         self._metrics = metrics
+        self._trial = trial
+        self._trying: asyncio.Task[None] | None = None
+        self._trial_failed: str | None = None
         self._gpu = gpu
         self._limits = limits or Limits()
         self._clock = clock
@@ -49,9 +57,13 @@ class Watchdog:
 
     async def run(self) -> None:
         """Until cancelled. Raises Unwell when only a new process helps."""
-        while True:
-            self.look()
-            await asyncio.sleep(_EVERY_S)
+        try:
+            while True:
+                self.look()
+                await asyncio.sleep(_EVERY_S)
+        finally:
+            if self._trying is not None:
+                self._trying.cancel()
 
     def look(self) -> None:
         """Looks once, and acts. Raises Unwell."""
@@ -68,6 +80,8 @@ class Watchdog:
             running=inference.thread.running if inference is not None else None,
             beat_since=inference.thread.beat_since if inference is not None else None,
             engine_lost=inference.lost if inference is not None else None,
+            failures=inference.failures if inference is not None else 0,
+            trial_failed=self._trial_failed,
             gpu_fault=self._gpu.fault() if self._gpu is not None else None,
             streams=tuple(
                 StreamLook(
@@ -96,8 +110,22 @@ class Watchdog:
         self._agent.stand(verdict.fault.reason if verdict.fault is not None else None)
         for one in verdict.given_up:
             self._give_up(one)
+        if not verdict.trial:
+            self._trial_failed = None
+        elif self._trying is None:
+            self._trying = asyncio.create_task(self._try())
         if verdict.exit and verdict.fault is not None:
             raise Unwell(verdict.fault.reason)
+
+    async def _try(self) -> None:
+        try:
+            await self._trial()
+        except Exception as error:  # noqa: BLE001 - whatever it is, there is no picture
+            self._trial_failed = f"{type(error).__name__}: {error}"[:300]
+        else:
+            self._trial_failed = None
+        finally:
+            self._trying = None
 
     def _give_up(self, one: GivenUp) -> None:
         if self._sessions.fail(one.session_id, one.generation, one.reason):

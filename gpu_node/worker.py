@@ -7,6 +7,7 @@ import json
 import logging
 import secrets
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
@@ -46,12 +47,21 @@ class Worker:
         self._settings = settings
         self._url = url
         self._studio: Studio | None = None
+        self._held = AsyncExitStack()
+        self._trial_avatar: Avatar | None = None
+        """The one that the boot rendered, kept ready: whatever comes of the others, it is good."""
         self._remembered = capacity.Remembered()
         self._http = httpx.AsyncClient(timeout=_CALL_TIMEOUT_S, trust_env=False)
         self.metrics = Metrics()
         cell = CellClient(settings.cell_urls, settings.region, self._http)
         self.agent = Agent(
-            settings.worker_id, cell, self.metrics, self._boot, self._measure, self._warm
+            settings.worker_id,
+            cell,
+            self.metrics,
+            self._boot,
+            self._measure,
+            self._warm,
+            ready=lambda: self._studio.shelf.ready() if self._studio is not None else (),
         )
         self.sessions = Sessions(self._stream, self._avatars, self.agent.tell, self.metrics)
         self.agent.serve(self.sessions)
@@ -64,6 +74,7 @@ class Worker:
         if self._studio is None:
             return
         await self._studio.warm.close()
+        await self._held.aclose()
         if not await asyncio.to_thread(self._studio.inference.close):
             _log.error("the engine did not come back; it is left behind")
 
@@ -77,6 +88,7 @@ class Worker:
             self.sessions,
             self.agent,
             self.metrics,
+            self._trial,
             found,
             Limits(stuck_exit_s=settings.stuck_limit_s),
         ).run
@@ -102,6 +114,7 @@ class Worker:
         warm = WarmRooms(shelf, self.agent.beat_soon)
         self._studio = Studio(inference, shelf, self.metrics, warm)
         await shelf.refresh()
+        self._trial_avatar, _ = await self._held.enter_async_context(shelf.lent(shelf.names()[0]))
         await self._cost(seconds=0.0)
         return Register(
             worker_id=settings.worker_id,
@@ -166,6 +179,11 @@ class Worker:
             return await inference.call(
                 lambda: capacity.measure(inference.engine, avatar, cores, share, seconds=seconds)
             )
+
+    async def _trial(self) -> None:
+        assert self._studio is not None
+        assert self._trial_avatar is not None
+        await self._studio.inference.trial(self._trial_avatar)
 
     def _avatars(self) -> Iterable[str]:
         return self._studio.shelf.names() if self._studio is not None else ()

@@ -15,6 +15,7 @@ import typer
 from rich.table import Table
 
 from ops.avatar.cli import avatar
+from ops.bench import BENCHES
 from ops.terminal import Json, console
 from ops.terminal import print_result as _print
 
@@ -156,12 +157,12 @@ def demo(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="control, placement, or all of them.")],
+    name: Annotated[str, typer.Argument(help=f"{', '.join(BENCHES)}, or all of them.")],
     quick: Annotated[bool, typer.Option(help="Less of everything: a minute a bench.")] = False,
     out: Annotated[Path, typer.Option(help="Where the results go.")] = Path("out/bench"),
 ) -> None:
     """Measure a part; the file out/bench/NAME.json has each figure beside its baseline."""
-    from ops.bench import BENCHES
+    from ops.bench import find
     from ops.figures import show
 
     if name not in (*BENCHES, "all"):
@@ -175,7 +176,7 @@ def bench(
             clock = f"[{bench}] {time.monotonic() - began:5.1f} s  "
             console.print(clock + line, markup=False, highlight=False, soft_wrap=True)
 
-        figures = BENCHES[one](out, quick, say)
+        figures = find(one)(out, quick, say)
         show(figures, console)
         held = held and all(figure.holds is not False for figure in figures.values())
     if not held:

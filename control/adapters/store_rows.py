@@ -20,7 +20,7 @@ def worker(name: str, raw: str, told: str, kinds: dict[str, str]) -> dict[str, A
         **facts,
         "url": url,
         "hardware": kind,
-        "avatars": avatars.strip(","),
+        "avatars": avatars.strip(",").replace("~", ""),
         "slots": int(slots),
         "late": float(late),
         "reg": int(registration),

@@ -95,12 +95,16 @@ class WarmRoom(Message):
 
 
 class Heartbeat(Message):
-    """Body of ``POST /api/v1/workers/{id}/heartbeat``; what it runs is for finding drift only."""
+    """Body of ``POST /api/v1/workers/{id}/heartbeat``; what it runs is for finding drift only.
+
+    ``avatars`` are those it can show, ``ready`` those of them that it need not load first.
+    """
 
     registration: Annotated[int, Field(ge=1)]
     state: WorkerState
     slots: Slots
     avatars: Avatars
+    ready: Avatars = ()
     running: Annotated[tuple[Running, ...], Field(max_length=1000)] = ()
     lateness_p95_ms: Annotated[float, Field(ge=0, le=60_000)] = 0.0
     warm: Annotated[tuple[WarmRoom, ...], Field(max_length=100)] = ()

@@ -51,7 +51,7 @@ def heartbeat(cell: Cell, worker_id: str, beat: Heartbeat) -> Pulse:
     heard = {
         "state": beat.state.value,
         "slots": beat.slots,
-        "avatars": ",".join(beat.avatars),
+        "avatars": _marked(beat),
         "late": beat.lateness_p95_ms,
         "running": [
             [r.session_id, r.generation, r.state == "live", r.learners] for r in beat.running
@@ -64,6 +64,12 @@ def heartbeat(cell: Cell, worker_id: str, beat: Heartbeat) -> Pulse:
     sessions.drive_handed(cell, pulse.handed)
     upkeep.flush(cell, upkeep.BATCH)
     return pulse
+
+
+def _marked(beat: Heartbeat) -> str:
+    """Names with commas; ``~`` in front of those that it would have to load first."""
+    ready = set(beat.ready)
+    return ",".join(name if name in ready else f"~{name}" for name in beat.avatars)
 
 
 def warm_rooms(cell: Cell, beat: Heartbeat, pulse: Pulse) -> list[dict[str, str]]:

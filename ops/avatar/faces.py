@@ -7,7 +7,6 @@ jaw (0 to 32) and the nose's bridge (51 to 54) are filled: nothing reads the oth
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 import cv2
@@ -60,12 +59,7 @@ class MediaPipe:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._landmarker.close()
 
     def faces(self, picture: Image, at_ms: int) -> list[Points]:

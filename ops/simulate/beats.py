@@ -48,7 +48,7 @@ class Beats(Steps):
 
     def _announce(self, worker_id: str, avatars: str) -> None:
         self.state.av[worker_id] = f",{avatars},"
-        self.state.avatars.update(name for name in avatars.split(",") if name)
+        self.state.avatars.update(name for name in avatars.replace("~", "").split(",") if name)
 
     def heartbeat(self, worker_id: str, registration: int, heard: dict[str, Any]) -> Pulse | None:
         self._forget()
@@ -178,7 +178,7 @@ class Beats(Steps):
                 "state": worker.state,
                 "slots": worker.slots,
                 "late": worker.late,
-                "avatars": state.av[name].strip(","),
+                "avatars": state.av[name].strip(",").replace("~", ""),
                 "used": state.used.get(name, 0),
                 "desired": "draining" if name in state.desired else None,
                 "alive": name in state.hb,

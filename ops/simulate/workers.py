@@ -132,6 +132,7 @@ class SimWorker:
             state=self._state,
             slots=0 if self._state is WorkerState.WARMING else self.slots,
             avatars=("demo",),
+            ready=("demo",),
             running=tuple(
                 Running(session_id=one.session_id, generation=one.generation, state=one.state)
                 for one in self.streams.values()

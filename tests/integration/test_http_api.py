@@ -200,6 +200,20 @@ def test_why_tells_enough_to_replay_the_choice(client: Client, make: Make) -> No
         assert score == pytest.approx(one["score"])
 
 
+def test_a_worker_holds_the_avatars_that_it_says_are_ready(client: Client, make: Make) -> None:
+    other, holder = make(slots=9), make(slots=8)
+    avatars = ["demo", "fox"]
+    other.beat(avatars=avatars, ready=["fox"])
+    holder.beat(avatars=avatars, ready=["demo"])
+
+    made = client.create().json()
+
+    why = client.http.get(f"/api/v1/sessions/{made['session_id']}/why").json()
+    holds = {one["worker_id"]: one["holds_avatar"] for one in why["candidates"]}
+    assert holds == {other.name: False, holder.name: True}
+    assert made["worker_id"] == holder.name
+
+
 def test_a_caller_with_its_own_room_gets_no_token(client: Client, make: Make) -> None:
     worker = make()
     room = {"url": "wss://mine.example", "token": "x" * 40, "agent_identity": "agent"}

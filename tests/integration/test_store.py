@@ -265,6 +265,18 @@ def test_a_holder_of_the_avatar_wins_within_the_margin(desk: Desk) -> None:
     assert desk.session(desk.place("x").session_id).worker_id == "holder"
 
 
+def test_a_worker_that_would_have_to_load_the_avatar_comes_after_one_that_holds_it(
+    desk: Desk,
+) -> None:
+    desk.worker("z-empty", 2, avatars="~demo,fox")
+    desk.worker("holder", 1, avatars="demo,~fox")
+
+    names = [desk.session(desk.place(x).session_id).worker_id for x in "ab"]
+
+    assert names == ["holder", "z-empty"]
+    assert desk.store.workers()[-1]["avatars"] == "demo,fox"
+
+
 def test_a_worker_with_many_starts_lets_others_go_first(desk: Desk) -> None:
     desk.worker("big", 24)
     for at in range(placement.START_CAP):

@@ -268,17 +268,20 @@ class Guest:
         """Is what was heard last silence, for so many pieces of 10 ms?"""
         return len(self.sounds) > pieces and all(one.level <= LOUD for one in self.sounds[-pieces:])
 
+    async def begin_to_speak(self, rate_hz: int = RATE_HZ) -> rtc.ByteStreamWriter:
+        """One segment to the avatar, s16 mono, open until it is closed."""
+        return await self.room.local_participant.stream_bytes(
+            "speech",
+            topic="lk.audio_stream",
+            attributes={"sample_rate": str(rate_hz), "num_channels": "1"},
+            destination_identities=[AVATAR_IDENTITY],
+        )
+
     async def speak(
         self, pcm: bytes, rate_hz: int = RATE_HZ, piece: int = 9_601, faster: float = 4.0
     ) -> None:
         """One segment to the avatar, in pieces that cut samples in half, ``faster`` than life."""
-        attributes = {"sample_rate": str(rate_hz), "num_channels": "1"}
-        writer = await self.room.local_participant.stream_bytes(
-            "speech",
-            topic="lk.audio_stream",
-            attributes=attributes,
-            destination_identities=[AVATAR_IDENTITY],
-        )
+        writer = await self.begin_to_speak(rate_hz)
         for at in range(0, len(pcm), piece):
             await writer.write(pcm[at : at + piece])
             await asyncio.sleep(piece / 2 / rate_hz / faster)

@@ -85,6 +85,10 @@ class Stage:
         self.now = 1000.0
         self.shelf = Shelf(self.inference, self.source, limit_mib, clock=lambda: self.now)
 
+    async def load(self, name: str) -> tuple[Avatar, Compositor]:
+        async with self.shelf.lent(name) as loaded:
+            return loaded
+
     def close(self) -> None:
         self.inference.close()
 
@@ -101,9 +105,7 @@ def test_two_streams_of_one_avatar_load_it_once(root: Path) -> None:
         stage = Stage(root)
         await stage.shelf.refresh()
 
-        (first, _), (second, _) = await asyncio.gather(
-            stage.shelf.get("anna"), stage.shelf.get("anna")
-        )
+        (first, _), (second, _) = await asyncio.gather(stage.load("anna"), stage.load("anna"))
 
         assert first is second
         assert stage.source.got == ["anna"]
@@ -119,7 +121,7 @@ def test_loading_an_avatar_does_not_make_another_ones_stream_wait(root: Path) ->
         await stage.shelf.refresh()
         stage.engine.held["ben"] = threading.Event()
         async with stage.shelf.lent("anna") as (anna, _):
-            loading = asyncio.create_task(stage.shelf.get("ben"))
+            loading = asyncio.create_task(stage.load("ben"))
             await asyncio.to_thread(stage.engine.begun.wait, 30)
             segment = Segment("me", PcmFormat(16_000, 1), reported=False)
 
@@ -144,21 +146,21 @@ def test_the_longest_unused_avatar_is_let_go_of_and_none_that_is_shown(root: Pat
     async def play() -> None:
         probe = Stage(root)
         await probe.shelf.refresh()
-        each = memory_bytes((await probe.shelf.get("anna"))[0])
+        each = memory_bytes((await probe.load("anna"))[0])
         probe.close()
         stage = Stage(root, limit_mib=2.5 * each / 2**20)
         await stage.shelf.refresh()
 
         async with stage.shelf.lent("anna"):
             stage.now += 1
-            await stage.shelf.get("ben")
+            await stage.load("ben")
             stage.now += 1
-            await stage.shelf.get("cleo")
+            await stage.load("cleo")
 
             assert stage.engine.forgotten == ["ben"]
-            await stage.shelf.get("anna")
+            await stage.load("anna")
             assert stage.engine.prepared == ["anna", "ben", "cleo"]
-        await stage.shelf.get("ben")
+        await stage.load("ben")
 
         assert stage.engine.prepared == ["anna", "ben", "cleo", "ben"]
         stage.close()
@@ -184,12 +186,31 @@ def test_a_load_that_failed_is_tried_again_at_the_next_request(root: Path) -> No
         await stage.shelf.refresh()
         stage.source.fault = AvatarError("the bucket does not answer")
         with pytest.raises(AvatarError, match="does not answer"):
-            await stage.shelf.get("anna")
+            await stage.load("anna")
         stage.source.fault = None
 
-        avatar, _ = await stage.shelf.get("anna")
+        avatar, _ = await stage.load("anna")
 
         assert avatar.name == "anna"
+        stage.close()
+
+    asyncio.run(play())
+
+
+def test_ready_is_what_was_loaded_and_neither_let_go_of_nor_replaced(root: Path) -> None:
+    async def play() -> None:
+        stage = Stage(root, limit_mib=0.0)
+        await stage.shelf.refresh()
+        assert stage.shelf.ready() == ()
+        async with stage.shelf.lent("anna"):
+            await stage.load("ben")
+            assert stage.shelf.ready() == ("anna", "ben")
+            await stage.load("cleo")
+            assert stage.shelf.ready() == ("anna", "cleo")
+            manifest = root / "anna" / "manifest.json"
+            manifest.write_text(manifest.read_text() + "\n")
+            await stage.shelf.refresh()
+            assert stage.shelf.ready() == ("cleo",)
         stage.close()
 
     asyncio.run(play())
@@ -200,7 +221,7 @@ def test_an_avatar_that_is_not_listed_tells_which_are(root: Path) -> None:
         stage = Stage(root)
         await stage.shelf.refresh()
         with pytest.raises(AvatarError, match="'zoe': not here; available: anna, ben, cleo"):
-            await stage.shelf.get("zoe")
+            await stage.load("zoe")
         stage.close()
 
     asyncio.run(play())
@@ -261,7 +282,7 @@ def test_an_avatar_that_was_replaced_is_loaded_anew_while_the_old_one_is_shown(r
             manifest.write_text(manifest.read_text() + "\n")
             await stage.shelf.refresh()
 
-            new, _ = await stage.shelf.get("anna")
+            new, _ = await stage.load("anna")
 
             assert new is not old
             assert stage.engine.forgotten == []

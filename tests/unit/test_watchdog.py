@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from control.contracts.worker import Register, RoomAccess, StartStream, WorkerSt
 from gpu_node import logs
 from gpu_node.__main__ import main
 from gpu_node.agent import Agent, Unwell
+from gpu_node.engine import FrameJob
 from gpu_node.engine.faults import EngineLost, is_lost
 from gpu_node.engine_thread import Running
 from gpu_node.gpu import Gpu, GpuLost, GpuSample
@@ -26,8 +28,11 @@ from gpu_node.metrics import Metrics
 from gpu_node.pcm import PcmFormat
 from gpu_node.segment import Segment
 from gpu_node.sessions import Sessions
+from gpu_node.settings import from_environment
 from gpu_node.verdict import Limits, Look, Memory, StreamLook, Verdict, decide
 from gpu_node.watchdog import Watchdog
+from gpu_node.worker import Worker
+from tests.unit.small_avatar import write_package
 from tests.unit.worker_parts import REGISTER, ROOM, FakeCell, FakeStream, Quick
 
 TOLD_WITHIN_S = 15.0
@@ -55,6 +60,8 @@ class Engine:
         self.may_render.set()
         self.entered = threading.Event()
         self.error: Exception | None = None
+        self.bad: object = None
+        """An avatar that cannot be rendered."""
 
     def prepare(self, avatar: object, compositor: object) -> None:
         """Nothing to load."""
@@ -62,11 +69,13 @@ class Engine:
     def encode(self, avatar: object, windows: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [np.zeros(512, np.float32) for _ in windows]
 
-    def render(self, jobs: Sequence[object]) -> list[np.ndarray]:
+    def render(self, jobs: Sequence[FrameJob]) -> list[np.ndarray]:
         self.entered.set()
         self.may_render.wait()
         if self.error is not None:
             raise self.error
+        if any(job.avatar is self.bad for job in jobs):
+            raise ValueError("a bad avatar")
         return [np.zeros((3, 2), np.uint8) for _ in jobs]
 
     def forget(self, avatar: object) -> None:
@@ -110,6 +119,8 @@ class Scene:
         self.frozen: set[str] = set()
         self.metrics = Metrics()
         self.inference = Inference(self.engine, self.metrics, self.clock)
+        self.avatar = object()
+        self.trials = 0
         self.gpu = Gpu(self.card, self.clock)
         self.agent = Agent("w-1", self.cell, self.metrics, self._boot, self._slots, backoff=Quick)
         self.sessions = Sessions(self._make, lambda: ["demo"], self.agent.tell, self.metrics)
@@ -119,6 +130,7 @@ class Scene:
             self.sessions,
             self.agent,
             self.metrics,
+            self._trial,
             self.gpu,
             Limits(),
             self.clock,
@@ -129,6 +141,10 @@ class Scene:
 
     async def _slots(self, _: RoomAccess) -> int:
         return 2
+
+    async def _trial(self) -> None:
+        self.trials += 1
+        await self.inference.trial(self.avatar)
 
     def _make(self, ask: StartStream, first_frame: Callable[[], None]) -> FakeStream:
         stream = self.streams[ask.session_id] = FakeStream(ask, first_frame)
@@ -147,10 +163,18 @@ class Scene:
             )
         await self.cell.until(lambda: len(self.cell.events) >= len(sessions))
 
-    def speak(self) -> asyncio.Task[Any]:
+    def speak(self, avatar: object = None) -> asyncio.Task[Any]:
         """Asks the engine for a picture."""
         segment = Segment("agent", PcmFormat(16_000, 1), reported=False)
-        return asyncio.create_task(self.inference.picture(Work(object(), 0, segment, 0, [])))
+        return asyncio.create_task(
+            self.inference.picture(Work(avatar or self.avatar, 0, segment, 0, []))
+        )
+
+    async def fails(self, times: int, avatar: object = None) -> None:
+        """So many pictures in a row are asked for and not made."""
+        for _ in range(times):
+            with pytest.raises(ValueError, match="a bad"):
+                await self.speak(avatar)
 
     async def held_up(self) -> asyncio.Task[Any]:
         """The engine hangs in a batch."""
@@ -322,6 +346,93 @@ def test_one_frame_that_cannot_be_rendered_is_no_lost_device() -> None:
         await scene.cell_hears(slots=2)
 
     play(act)
+
+
+def test_an_engine_that_fails_every_picture_announces_no_slots_and_recovers() -> None:
+    async def act(scene: Scene) -> None:
+        await scene.start(FIRST)
+        await scene.passes(1.0)
+        scene.engine.error = ValueError("a bad build")
+        await scene.fails(Limits().failures)
+
+        await scene.passes(3.0)
+        await scene.cell_hears(slots=0)
+        assert scene.figure("rapido_unhealthy", what="engine") == 1
+        await scene.passes(4.0)
+        await scene.cell_hears(FIRST, slots=0)
+        assert "The engine makes no picture (ValueError: a bad build)" in scene.reasons()
+
+        scene.engine.error = None
+        await scene.passes(8.0)
+        await scene.cell_hears(FIRST, slots=2)
+        tried = scene.trials
+        await scene.passes(5.0)
+        assert scene.trials == tried
+
+    play(act)
+
+
+def test_an_engine_that_goes_on_failing_needs_a_new_process() -> None:
+    async def act(scene: Scene) -> None:
+        scene.engine.error = ValueError("a bad build")
+        await scene.fails(Limits().failures)
+        await scene.passes(Limits().stuck_exit_s)
+        with pytest.raises(Unwell, match="makes no picture"):
+            await scene.passes(5.0)
+
+    play(act)
+
+
+def test_an_avatar_that_cannot_be_rendered_costs_the_others_nothing() -> None:
+    async def act(scene: Scene) -> None:
+        await scene.start(FIRST)
+        scene.engine.bad = object()
+        for _ in range(10):
+            await scene.fails(Limits().failures, scene.engine.bad)
+            await scene.passes(2.0)
+            assert scene.agent.unwell is None
+
+        await scene.cell_hears(slots=2)
+        assert scene.trials >= 10
+
+    play(act)
+
+
+def test_a_worker_is_tried_with_the_avatar_it_booted_with_though_that_was_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_package(tmp_path / "anna")
+    monkeypatch.setattr("gpu_node.worker.make_engine", lambda *_: Engine())
+    settings = from_environment(
+        {
+            "RAPIDO_WORKER_ID": "w-1",
+            "RAPIDO_CELL_URLS": "http://127.0.0.1:1",
+            "RAPIDO_REGION": "us-east-1",
+            "RAPIDO_AVATARS": str(tmp_path),
+        }
+    )
+
+    async def run() -> None:
+        worker = Worker(settings, "http://127.0.0.1:2")
+        await worker._boot()
+        studio = worker._studio
+        assert studio is not None
+        engine = studio.inference.engine
+        assert isinstance(engine, Engine)
+        manifest = tmp_path / "anna" / "manifest.json"
+        manifest.write_text(manifest.read_text() + "\n")
+        await studio.shelf.refresh()
+        async with studio.shelf.lent("anna") as (replaced, _):
+            engine.bad = replaced
+            with pytest.raises(ValueError, match="a bad avatar"):
+                await studio.inference.trial(replaced)
+            assert studio.inference.failures == 1
+
+        await worker._trial()
+        assert studio.inference.failures == 0
+        await worker.close()
+
+    asyncio.run(run())
 
 
 def test_a_lost_gpu_is_told_and_needs_a_new_process() -> None:

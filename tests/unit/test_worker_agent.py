@@ -47,10 +47,18 @@ class Scene:
         self.may_measure = asyncio.Event()
         self.may_measure.set()
         self.warm = FakeWarm()
+        self.loaded: tuple[str, ...] = ()
         self.agent = Agent(
-            "w-1", self.cell, metrics, self._boot, self._measure, lambda: self.warm, backoff=Quick
+            "w-1",
+            self.cell,
+            metrics,
+            self._boot,
+            self._measure,
+            lambda: self.warm,
+            ready=lambda: self.loaded,
+            backoff=Quick,
         )
-        self.sessions = Sessions(FakeStream, lambda: ["demo"], self.agent.tell, metrics)
+        self.sessions = Sessions(FakeStream, lambda: ["demo", "fox"], self.agent.tell, metrics)
         self.agent.serve(self.sessions)
 
     async def _boot(self) -> Register:
@@ -126,6 +134,17 @@ def test_the_heartbeat_says_what_runs() -> None:
         await scene.cell.until(lambda: bool(scene.cell.beats[-1].running))
         running = scene.cell.beats[-1].running[0]
         assert (running.session_id, running.generation) == ("s-use1-abcdefgh12", 4)
+
+    play(act)
+
+
+def test_the_heartbeat_says_which_avatars_need_not_be_loaded() -> None:
+    async def act(scene: Scene) -> None:
+        await scene.ready()
+        assert scene.cell.beats[-1].ready == ()
+        scene.loaded = ("fox",)
+        await scene.cell.until(lambda: scene.cell.beats[-1].ready == ("fox",))
+        assert scene.cell.beats[-1].avatars == ("demo", "fox")
 
     play(act)
 

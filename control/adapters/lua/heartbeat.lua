@@ -1,5 +1,5 @@
--- ARGV: 1 worker, 2 registration, 3 state, 4 slots, 5 avatars with commas around each, 6 p95 lateness
--- ms, 7 what it runs: JSON [[session, generation, live, learners], …], 8 warm rooms it has: JSON
+-- ARGV: 1 worker, 2 registration, 3 state, 4 slots, 5 avatars with commas around each, ~ in front of
+-- those that it would have to load, 6 p95 lateness ms, 7 what it runs: JSON [[session, generation, live, learners], …], 8 warm rooms it has: JSON
 -- [[session to be, ready], …].
 -- Answers ok|stale, desired state, leases to be left (JSON), sessions handed over, warm rooms that
 -- are nobody's yet.
@@ -12,7 +12,7 @@ if not reg or reg > tonumber(ARGV[2]) then return {'stale', '', '[]', {}, {}} en
 forgiving(true)
 reg = tonumber(ARGV[2]) -- a failover may have forgotten that it registered
 if avatars ~= ARGV[5] then
-  for avatar in string.gmatch(ARGV[5], '[^,]+') do call('SADD', P .. 'avatars', avatar) end
+  for avatar in string.gmatch(ARGV[5], '[^,~]+') do call('SADD', P .. 'avatars', avatar) end
 end
 late = string.format('%.3f', 0.7 * late + 0.3 * ARGV[6])
 local told = worker_text(ARGV[4], late, reg, ARGV[3], ARGV[5])

@@ -201,6 +201,14 @@ def still_open(cell: Cell) -> list[str]:
     return [one["session_id"] for one in sessions if one["status"] not in ("ended", "failed")]
 
 
+async def is_heard(agent: AgentAct, learner: Learner, identity: str, name: str) -> None:
+    """The agent says half a second, and the learner hears it from ``identity``."""
+    began = time.monotonic()
+    await agent.do("say", name=name, seconds=0.5)
+    await agent.until("said", name=name, interrupted=False)
+    await learner.until(lambda: learner.loud_s(identity, began) > 0.3)
+
+
 async def start(agent: AgentAct, cell: Cell, **options: Any) -> dict[str, Any]:
     """The usual order of LiveKit's examples: the avatar, then the session."""
     got = await agent.get_avatar(**access(cell), **options)

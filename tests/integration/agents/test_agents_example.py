@@ -62,7 +62,7 @@ def test_the_example_teaches_whoever_joins_and_ends_with_the_lesson(
         learner = await Learner.join(livekit_url, "lesson-7", "learner")
         await learner.until(lambda: bool(avatars(learner)), 30)
         (avatar,) = avatars(learner)
-        await learner.until(lambda: learner.loud_s(avatar) > 1.8, 30)
+        await learner.until(lambda: learner.loud_s(avatar) > 1.0, 30)
         observer = await Learner.join(livekit_url, "lesson-7", "observer", watch=False)
         await learner.leave()
         await observer.until(lambda: avatar not in observer.room.remote_participants)

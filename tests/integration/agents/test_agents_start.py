@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from ops.cell.cell import Cell
 from tests.integration.agents.parts import (
@@ -12,9 +13,20 @@ from tests.integration.agents.parts import (
     Learner,
     access,
     call,
+    is_heard,
     start,
     still_open,
 )
+
+
+@contextmanager
+def slot_taken(cell: Cell) -> Iterator[str]:
+    """Another lesson's session has the only slot."""
+    other = call(cell, "POST", "sessions", json={"lesson_id": "in the way"}).json()["session_id"]
+    try:
+        yield other
+    finally:
+        call(cell, "DELETE", f"sessions/{other}")
 
 
 def test_a_refusal_names_status_type_and_detail_and_the_agent_keeps_its_voice(
@@ -28,9 +40,7 @@ def test_a_refusal_names_status_type_and_detail_and_the_agent_keeps_its_voice(
         assert (got["status"], got["type"]) == (422, "invalid-request")
         assert "422 urn:rapido:problem:invalid-request: Correct avatar" in got["error"]
         assert "avatar: is none that a worker of this cell has; name one" in got["error"]
-        await agent.do("say", name="own voice", seconds=0.5)
-        await agent.until("said", name="own voice", interrupted=False)
-        await learner.until(lambda: learner.loud_s(agent.identity) > 0.3)
+        await is_heard(agent, learner, agent.identity, "own voice")
 
     play(act)
 
@@ -70,16 +80,13 @@ def test_an_agent_waits_in_the_queue_for_its_avatar(
     cell: Cell, play: Callable[[Act], None]
 ) -> None:
     async def act(agent: AgentAct, learner: Learner) -> None:
-        other = call(cell, "POST", "sessions", json={"lesson_id": "in the way"}).json()
-        starting = asyncio.create_task(agent.get_avatar(**access(cell)))
-        await agent.logged("place 1 in the queue")
+        with slot_taken(cell):
+            starting = asyncio.create_task(agent.get_avatar(**access(cell)))
+            await agent.logged("place 1 in the queue")
 
-        call(cell, "DELETE", f"sessions/{other['session_id']}")
         got = await starting
         await agent.do("begin")
-        await agent.do("say", name="at last", seconds=0.5)
-        await agent.until("said", name="at last", interrupted=False)
-        await learner.until(lambda: learner.loud_s(got["identity"]) > 0.3)
+        await is_heard(agent, learner, got["identity"], "at last")
 
     play(act)
 
@@ -88,13 +95,11 @@ def test_an_agent_gives_its_place_in_the_queue_up_after_its_time(
     cell: Cell, play: Callable[[Act], None]
 ) -> None:
     async def act(agent: AgentAct, learner: Learner) -> None:
-        other = call(cell, "POST", "sessions", json={"lesson_id": "in the way"}).json()
+        with slot_taken(cell) as other:
+            got = await agent.get_avatar(**access(cell), queue_timeout_s=0.5)
 
-        got = await agent.get_avatar(**access(cell), queue_timeout_s=0.5)
-
-        assert got["type"] == "queue-timeout"
-        assert still_open(cell) == [other["session_id"]]
-        call(cell, "DELETE", f"sessions/{other['session_id']}")
+            assert got["type"] == "queue-timeout"
+            assert still_open(cell) == [other]
 
     play(act)
 
@@ -103,15 +108,14 @@ def test_an_avatar_that_is_closed_while_it_waits_leaves_no_session_behind(
     cell: Cell, play: Callable[[Act], None]
 ) -> None:
     async def act(agent: AgentAct, learner: Learner) -> None:
-        other = call(cell, "POST", "sessions", json={"lesson_id": "in the way"}).json()
-        starting = asyncio.create_task(agent.get_avatar(**access(cell)))
-        await agent.logged("place 1 in the queue")
+        with slot_taken(cell) as other:
+            starting = asyncio.create_task(agent.get_avatar(**access(cell)))
+            await agent.logged("place 1 in the queue")
 
-        await agent.do("end_avatar")
+            await agent.do("end_avatar")
 
-        assert (await starting)["type"] == "avatar-failed"
-        assert still_open(cell) == [other["session_id"]]
-        call(cell, "DELETE", f"sessions/{other['session_id']}")
+            assert (await starting)["type"] == "avatar-failed"
+            assert still_open(cell) == [other]
 
     play(act)
 
@@ -126,8 +130,6 @@ def test_what_an_earlier_agent_of_the_lesson_left_behind_is_replaced(
 
         assert got["session_id"] != left["session_id"]
         assert still_open(cell) == [got["session_id"]]
-        await agent.do("say", name="mine", seconds=0.5)
-        await agent.until("said", name="mine", interrupted=False)
-        await learner.until(lambda: learner.loud_s(got["identity"]) > 0.3)
+        await is_heard(agent, learner, got["identity"], "mine")
 
     play(act)

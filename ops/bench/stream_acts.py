@@ -201,7 +201,9 @@ def latencies(learner: Learner) -> list[float]:
     return [(one.at_s + ahead_s - one.handed_s) * 1000 for one in learner.seen if one.handed_s]
 
 
-async def speech_delays(cell: StreamCell, room: Room, utterances: int) -> list[float]:
+async def speech_delays(
+    cell: StreamCell, room: Room, utterances: int, lookahead_ms: float = LOOKAHEAD_MS
+) -> list[float]:
     """Spoken into a microphone in real time → heard from the avatar, above the look-ahead."""
     microphone = rtc.Room()
     options = rtc.RoomOptions(auto_subscribe=False)
@@ -224,7 +226,7 @@ async def speech_delays(cell: StreamCell, room: Room, utterances: int) -> list[f
         began = await _speak_into(source, loud)
         await _speak_into(source, silence)
         await _speak_into(source, silence)
-        delays += _delays(room.learner.heard, loud, began)
+        delays += [one - lookahead_ms for one in _delays(room.learner.heard, loud, began)]
     await microphone.disconnect()
     await source.aclose()
     return delays
@@ -249,7 +251,7 @@ def _delays(heard: Sequence[Heard], said: np.ndarray, began: float) -> list[floa
     lags = []
     for at in range(0, len(said) - window, window):
         heard_at = sound.time_of(start + at)
-        lags.append((heard_at - began - at / RATE_HZ) * 1000 - LOOKAHEAD_MS)
+        lags.append((heard_at - began - at / RATE_HZ) * 1000)
     return lags
 
 

@@ -1,7 +1,7 @@
 """The baseline: livekit.rtc and nothing else. ``python -m ops.demo.bare`` reads lines
 
 ``ROOM URL TOKEN`` and for each connects and publishes 512² at 25 fps with silence, until a line
-``ROOM`` alone.
+``ROOM`` alone. ``ROOM URL TOKEN relay``: instead of silence what a microphone there says, at once.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ RATE_HZ = 48_000
 _LONGEST_S = 20.0
 
 
-async def publish(url: str, token: str, over: asyncio.Event) -> None:
+async def publish(url: str, token: str, over: asyncio.Event, *, relay: bool = False) -> None:
     """One room, from connecting to leaving."""
     room = rtc.Room()
-    await room.connect(
-        url, token, rtc.RoomOptions(auto_subscribe=False, single_peer_connection=False)
-    )
     video, audio = rtc.VideoSource(SIZE, SIZE), rtc.AudioSource(RATE_HZ, 1, queue_size_ms=200)
-    options = rtc.TrackPublishOptions(
+    relays: set[asyncio.Task[None]] = set()
+    if relay:
+        room.on("track_subscribed", lambda track, *_: relays.add(_relayed(track, audio)))
+    options = rtc.RoomOptions(auto_subscribe=relay, single_peer_connection=False)
+    await room.connect(url, token, options)
+    video_options = rtc.TrackPublishOptions(
         video_codec=rtc.VideoCodec.VP8,
         simulcast=False,
         source=rtc.TrackSource.SOURCE_CAMERA,
@@ -37,7 +39,7 @@ async def publish(url: str, token: str, over: asyncio.Event) -> None:
     )
     me = room.local_participant
     await asyncio.gather(
-        me.publish_track(rtc.LocalVideoTrack.create_video_track("video", video), options),
+        me.publish_track(rtc.LocalVideoTrack.create_video_track("video", video), video_options),
         me.publish_track(rtc.LocalAudioTrack.create_audio_track("audio", audio)),
     )
     noise = np.random.default_rng(1).integers(60, 200, (SIZE * 3 // 2, SIZE), np.uint8)
@@ -47,16 +49,27 @@ async def publish(url: str, token: str, over: asyncio.Event) -> None:
     silence = rtc.AudioFrame(bytes(RATE_HZ // 25 * 2), RATE_HZ, 1, RATE_HZ // 25)
     began = due = time.monotonic()
     number = 0
-    while not over.is_set() and time.monotonic() - began < _LONGEST_S:
+    while not over.is_set() and (relay or time.monotonic() - began < _LONGEST_S):
         still = np.roll(still, 2, axis=1)
         frame = rtc.VideoFrame(SIZE, SIZE, rtc.VideoBufferType.I420, memoryview(still.reshape(-1)))
         stamp = FrameMetadata(user_timestamp=time.time_ns() // 1000, frame_id=number)
         video.capture_frame(frame, metadata=stamp)
-        await audio.capture_frame(silence)
+        if not relay:
+            await audio.capture_frame(silence)
         number += 1
         due += FRAME_S
         await asyncio.sleep(max(0.0, due - time.monotonic()))
+    for task in relays:
+        task.cancel()
     await room.disconnect()
+
+
+def _relayed(track: rtc.Track, audio: rtc.AudioSource) -> asyncio.Task[None]:
+    async def go_on() -> None:
+        async for event in rtc.AudioStream(track, sample_rate=RATE_HZ, num_channels=1):
+            await audio.capture_frame(event.frame)
+
+    return asyncio.create_task(go_on())
 
 
 async def main() -> None:
@@ -70,9 +83,9 @@ async def main() -> None:
         if not access:
             rooms[room].set()
             continue
-        url, token = access
+        url, token, *relay = access
         rooms[room] = asyncio.Event()
-        task = asyncio.create_task(publish(url, token, rooms[room]))
+        task = asyncio.create_task(publish(url, token, rooms[room], relay=bool(relay)))
         running.add(task)
         task.add_done_callback(running.discard)
     await asyncio.gather(*running)

@@ -1,6 +1,6 @@
 -- ARGV: 1 worker, 2 registration, 3 state, 4 slots, 5 avatars with commas around each, ~ in front of
--- those that it would have to load, 6 p95 lateness ms, 7 what it runs: JSON [[session, generation, live, learners], …], 8 warm rooms it has: JSON
--- [[session to be, ready], …].
+-- those that it would have to load, 6 p95 lateness ms, 7 what it runs: JSON
+-- [[session, generation, live, learners], …], 8 warm rooms it has: JSON [[session to be, ready], …].
 -- Answers ok|stale, desired state, leases to be left (JSON), sessions handed over, warm rooms that
 -- are nobody's yet.
 -- Invariants: leases alone decide what is used; what truly runs is never cut for what the store

@@ -131,6 +131,7 @@ class StreamCell:
 
     def start(self, session_id: str) -> None:
         """Asks the worker for a stream in the room of that name. Raises httpx.HTTPError."""
+        self._warm = [name for name in self._warm if name != session_id]
         at = datetime.now(UTC) + timedelta(seconds=_TOKEN_S)
         body = {
             "session_id": session_id,

@@ -73,7 +73,11 @@ def main(make: Callable[[Settings, str], Working] = _worker) -> int:
             "choose another, or 0 for a free one\n"
         )
         return 2
-    return asyncio.run(_serve(settings, listener, make))
+    try:
+        return asyncio.run(_serve(settings, listener, make))
+    except SettingsError as error:  # one that only this machine's GPU refuses
+        sys.stderr.write(f"{error}\n")
+        return 2
 
 
 def _few_arenas() -> None:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -22,24 +23,70 @@ _ENGINE_SHARE = 0.8
 """Of the engine's time: the rest absorbs what comes at once."""
 _STREAM_CORES = 0.12
 """VP8 at 512 x 512, Opus and RTP of one stream (measured: 0.106 to 0.13 of a core)."""
+_ENCODER_SHARE = 0.9
+_LEAST_SHARE = 0.01
+_STREAM_BYTES = 4 * 2**20
+"""What a stream takes at the least: what a short trial sees is less than what sessions grow to."""
+_RESERVE_BYTES, _RESERVE_SHARE = 256 * 2**20, 0.1
 _MOST = 1000
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """``slots`` and what keeps them from being more; the others are what a frame costs alone."""
+    """``limits``: the streams that each resource holds by itself; the least of them binds.
 
-    slots: int
-    limit: Limit
+    The others are what a frame costs alone, and, where it was tried, what a stream takes of memory
+    and encoding one of its frames of time.
+    """
+
+    limits: dict[Limit, float]
     frame_ms: float
     frame_core_ms: float
     batch: int
-    engine_streams: float
-    core_streams: float
+    stream_bytes: float | None = None
+    encode_ms: float | None = None
 
-    def found(self, slots: int) -> Capacity:
-        """With the number that was found by trying."""
-        return replace(self, slots=slots)
+    @property
+    def slots(self) -> int:
+        """Streams to announce."""
+        return max(0, min(_MOST, int(min(self.limits.values()))))
+
+    @property
+    def limit(self) -> Limit:
+        """What keeps them from being more."""
+        return min(self.limits, key=lambda one: self.limits[one])
+
+    def within(self, available_bytes: float) -> Capacity:
+        """With what memory holds, where a stream's share of it is known."""
+        if self.stream_bytes is None:
+            return self
+        left = available_bytes - max(_RESERVE_BYTES, _RESERVE_SHARE * available_bytes)
+        return replace(self, limits={**self.limits, "memory": max(0.0, left / self.stream_bytes)})
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a trial of ``streams`` took; shares are 0..1.
+
+    engine_share: of the engine's thread. loop_share: of the event loop's thread, in processor time.
+    cores_share: of all cores. resident_bytes: of the process. encoder_share: of the GPU's video
+    encoder. encoded_fps, encode_ms: of one stream's encoder. None is what nobody tells.
+    """
+
+    streams: int
+    holds: bool
+    engine_share: float
+    loop_share: float
+    cores_share: float
+    resident_bytes: int
+    encoder_share: float | None = None
+    encoded_fps: float | None = None
+    encode_ms: float | None = None
+
+    @property
+    def host_share(self) -> float:
+        """Of the host: one Python thread hands every frame over, so it may be full first."""
+        return max(self.loop_share, self.cores_share)
 
 
 def measure(
@@ -62,23 +109,74 @@ def capacity(
     """Streams from what one frame costs on the clock and in core time."""
     engine_streams = _ENGINE_SHARE / (FPS * wall_s)
     core_streams = cores * cpu_share / (FPS * core_s + _STREAM_CORES)
-    slots = max(0, min(_MOST, int(min(engine_streams, core_streams))))
-    limit: Limit = "gpu" if on_gpu and engine_streams < core_streams else "host_cpu"
-    return Capacity(slots, limit, wall_s * 1e3, core_s * 1e3, batch, engine_streams, core_streams)
+    limits: dict[Limit, float] = {"host_cpu": min(engine_streams, core_streams)}
+    if on_gpu:
+        limits = {"gpu": engine_streams, "host_cpu": core_streams}
+    return Capacity(limits, wall_s * 1e3, core_s * 1e3, batch)
+
+
+def tried(
+    expected: Capacity,
+    found: int,
+    loads: Sequence[Load],
+    resident_bytes: int,
+    *,
+    on_gpu: bool,
+) -> Capacity:
+    """What trials of ``loads`` found, ``found`` streams having held; at least one was made.
+
+    ``resident_bytes``: of the process before the first of them.
+    """
+    most = max(loads, key=lambda one: one.streams)
+    failed = [one for one in loads if not one.holds]
+    # what was fuller where it failed first is what failed; where none did, is what would
+    told = min(failed, key=lambda one: one.streams) if failed else most
+    limits: dict[Limit, float] = {"host_cpu": found}
+    if on_gpu and told.engine_share > told.host_share:
+        room = told.engine_share / max(told.host_share, _LEAST_SHARE)
+        limits = {"gpu": found, "host_cpu": found * room}
+    elif on_gpu:
+        room = told.host_share / max(told.engine_share, _LEAST_SHARE)
+        limits = {"host_cpu": found, "gpu": found * room}
+    encoder = encoder_streams(loads)
+    if encoder is not None:
+        limits["encoder"] = encoder
+    grown = max(one.resident_bytes for one in loads) - resident_bytes
+    return replace(
+        expected,
+        limits=limits,
+        stream_bytes=max(_STREAM_BYTES, grown / most.streams),
+        encode_ms=told.encode_ms,
+    )
+
+
+def encoder_streams(loads: Sequence[Load]) -> float | None:
+    """Streams that the GPU's video encoder holds; None where it was not seen at work.
+
+    A full one drops frames, and no picture is late for that: so it counts what it encoded.
+    """
+    known = [
+        (one.encoder_share, one.streams * one.encoded_fps / FPS)
+        for one in loads
+        if one.encoder_share and one.encoded_fps is not None
+    ]
+    if not known:
+        return None
+    share, streams = max(known)
+    return _ENCODER_SHARE * streams / share
 
 
 def tell(measured: Capacity, slots: int, logger: logging.Logger) -> None:
     """Logs how the number came about."""
     logger.info(
-        "capacity: %d slots, limited by %s; a frame takes %.1f ms (%.1f core-ms) in batches of %d: "
-        "by that the engine holds %.1f streams, the cores %.1f",
+        "capacity: %d slots, limited by %s; a frame takes %.1f ms (%.1f core-ms) in batches of %d; "
+        "streams by resource: %s",
         slots,
         measured.limit,
         measured.frame_ms,
         measured.frame_core_ms,
         measured.batch,
-        measured.engine_streams,
-        measured.core_streams,
+        ", ".join(f"{name} {streams:.1f}" for name, streams in sorted(measured.limits.items())),
     )
 
 

@@ -27,10 +27,11 @@ class EngineThread:
     """One call at a time, in order.
 
     A daemon thread, unlike an executor's: a call that hangs in the driver must not hold the end of
-    the process.
+    the process. ``busy_s``: the time that its calls took, all together, on its clock.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.busy_s = 0.0
         self._clock = clock
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._running: Running | None = None
@@ -88,9 +89,13 @@ class EngineThread:
             try:
                 result = function()
             except BaseException as error:  # noqa: BLE001 - its caller's, not the thread's
-                self._running = None
+                self._done(self._running)
                 future.set_exception(error)
             else:
-                self._running = None
+                self._done(self._running)
                 future.set_result(result)
             del job, future, function
+
+    def _done(self, call: Running) -> None:
+        self.busy_s += self._clock() - call.since
+        self._running = None

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import pynvml
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+
+from gpu_node.settings import Codec
 
 _FRESH_S = 1.0
 _USABLE_S = 5.0
@@ -21,6 +25,10 @@ _PATIENCE_S = 0.02
 _SILENT_S = 10.0
 _PROGRAM_XIDS = frozenset((13, 31, 43, 45, 63, 68, 92, 94, 109))
 """A program's own fault, or one that was contained: CUDA tells the program that it concerns."""
+_QUERIES: dict[Codec, int] = {
+    "h264": pynvml.NVML_ENCODER_QUERY_H264,
+    "av1": pynvml.NVML_ENCODER_QUERY_AV1,
+}
 _GONE = (
     pynvml.NVML_ERROR_GPU_IS_LOST,
     pynvml.NVML_ERROR_RESET_REQUIRED,
@@ -47,9 +55,13 @@ class GpuSample:
 
 
 class Device(Protocol):
-    """One GPU; a call may take long, or never return, when the driver is in trouble."""
+    """One GPU; a call may take long, or never return, when the driver is in trouble.
+
+    ``codecs``: what its video encoder makes; none where it has no encoder.
+    """
 
     name: str
+    codecs: frozenset[Codec]
 
     def read(self) -> GpuSample:
         """Raises GpuLost."""
@@ -65,12 +77,21 @@ class NvmlDevice:
         pynvml.nvmlInit()
         self._handle = pynvml.nvmlDeviceGetHandleByIndex(0)
         self.name = str(pynvml.nvmlDeviceGetName(self._handle))
+        able = [codec for codec in _QUERIES if self._encodes(codec)]
+        self.codecs = frozenset(able if able and _has_encoder_library() else ())
         self._events = None
         with suppress(pynvml.NVMLError):
             events = pynvml.nvmlEventSetCreate()
             kind = pynvml.nvmlEventTypeXidCriticalError
             pynvml.nvmlDeviceRegisterEvents(self._handle, kind, events)
             self._events = events
+
+    def _encodes(self, codec: Codec) -> bool:
+        capacity = partial(pynvml.nvmlDeviceGetEncoderCapacity, self._handle, _QUERIES[codec])
+        try:
+            return _ask(capacity) is not None
+        except GpuLost:  # the watchdog tells it
+            return False
 
     def read(self) -> GpuSample:
         """See Device."""
@@ -96,6 +117,16 @@ class NvmlDevice:
         return seen
 
 
+def _has_encoder_library() -> bool:
+    """A driver may lack it, as in a container without the capability ``video``; livekit would then
+    encode in software without a word."""
+    try:
+        ctypes.CDLL("libnvidia-encode.so.1")
+    except OSError:
+        return False
+    return True
+
+
 def _ask(question: Callable[[], float]) -> float | None:
     try:
         return float(question())
@@ -109,7 +140,7 @@ class Gpu:
     """Asks in a thread of its own, at most once a second, and waits for no answer."""
 
     def __init__(self, device: Device, clock: Callable[[], float] = time.monotonic) -> None:
-        self.name = device.name
+        self.name, self.codecs = device.name, device.codecs
         self._device = device
         self._clock = clock
         self._turn = threading.Condition()

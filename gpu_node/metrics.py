@@ -80,6 +80,14 @@ class Metrics:
         self._limits = gauge(
             "rapido_limit_slots", "Streams a resource holds; the least binds", ["resource"]
         )
+        self._video = gauge(
+            "rapido_video_info",
+            "How its first avatar's pictures are encoded",
+            ["codec", "encoder", "width", "height"],
+        )
+        self._encode = gauge(
+            "rapido_encode_seconds", "Encoding one frame, in the trial", ["encoder"]
+        )
         self.sessions = gauge("rapido_sessions", "Sessions by state", ["state"])
         self.learners = gauge("rapido_learners", "Learners in this worker's rooms")
         self.unhealthy = gauge("rapido_unhealthy", "1 while it is sick", ["what"])
@@ -118,6 +126,14 @@ class Metrics:
     def limit(self, name: Limit, slots: float) -> None:
         """How many streams the resource ``name`` holds by itself; the least of them binds."""
         self._limits.labels(name).set(slots)
+
+    def video(self, codec: str, encoder: str, width: int, height: int) -> None:
+        """How pictures are encoded, and their size in px."""
+        self._video.labels(codec, encoder, str(width), str(height)).set(1)
+
+    def encode(self, encoder: str, took_s: float) -> None:
+        """What encoding one frame took."""
+        self._encode.labels(encoder).set(took_s)
 
     def late(self, late_s: float) -> None:
         """One frame's lateness."""

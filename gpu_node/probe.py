@@ -18,8 +18,11 @@ from livekit import rtc
 
 from control.contracts.worker import RoomAccess
 from gpu_node.avatars.package import Avatar
+from gpu_node.capacity import Load
 from gpu_node.compositor import Compositor
 from gpu_node.features import FPS
+from gpu_node.gpu import Gpu
+from gpu_node.hardware import cores, resident_bytes
 from gpu_node.inference import Inference
 from gpu_node.metrics import Metrics
 from gpu_node.pacing import Pacer
@@ -27,6 +30,7 @@ from gpu_node.pcm import PLAYOUT_RATE_HZ, PcmFormat
 from gpu_node.performance import Performance
 from gpu_node.room import Tracks, connect
 from gpu_node.segment import Segment
+from gpu_node.video import Video
 
 LATE_P99_MS, LEAST_FPS = 30.0, 24.5
 """Asked are 40 ms: sessions have rooms of their own, which costs more than tracks in one."""
@@ -106,12 +110,49 @@ class _Stream:
         return found or 0.0
 
 
+@dataclass(frozen=True)
+class _Spent:
+    """Seconds so far: on the clock, of the engine's thread at work, of this thread's and of the
+    process's processor time; and what the encoder of the first stream did."""
+
+    clock_s: float
+    engine_s: float
+    loop_s: float
+    process_s: float
+    frames: int
+    encode_s: float
+
+    def since(self, before: _Spent) -> _Spent:
+        """What was added."""
+        return _Spent(
+            self.clock_s - before.clock_s,
+            self.engine_s - before.engine_s,
+            self.loop_s - before.loop_s,
+            self.process_s - before.process_s,
+            self.frames - before.frames,
+            self.encode_s - before.encode_s,
+        )
+
+
 class Probe:
-    """``async with``: joins the room, and leaves it. Raises rtc.ConnectError, TimeoutError."""
+    """``async with``: joins the room, and leaves it. Raises rtc.ConnectError, TimeoutError.
+
+    ``loads``: what each trial took; ``resident_bytes``: of this process before the first.
+    """
 
     def __init__(
-        self, access: RoomAccess, avatar: Avatar, compositor: Compositor, inference: Inference
+        self,
+        access: RoomAccess,
+        avatar: Avatar,
+        compositor: Compositor,
+        inference: Inference,
+        video: Video,
+        gpu: Gpu | None = None,
     ) -> None:
+        self.loads: list[Load] = []
+        self.resident_bytes = 0
+        self._video = video
+        self._gpu = gpu
         self._access = access
         self._avatar = avatar
         self._compositor = compositor
@@ -123,6 +164,7 @@ class Probe:
         options = rtc.RoomOptions(auto_subscribe=False, single_peer_connection=False)
         async with asyncio.timeout(_JOIN_S):
             await connect(self._room, self._access.url, self._access.token, options)
+        self.resident_bytes = resident_bytes()
         return self
 
     async def __aexit__(
@@ -154,13 +196,45 @@ class Probe:
         before = [one.held() for one in self._streams]
         for one in self._streams:
             one.shown.clear()
-        began = time.monotonic()
+        began = await self._spent()
         await self._speak(_TRIAL_S)
-        took_s = time.monotonic() - began
+        spent = (await self._spent()).since(began)
         seen = [
-            self._seen(one, held, took_s) for one, held in zip(self._streams, before, strict=True)
+            self._seen(one, held, spent.clock_s)
+            for one, held in zip(self._streams, before, strict=True)
         ]
-        return Trial(min(one.fps for one in seen), max(one.late_p99_ms for one in seen))
+        trial = Trial(min(one.fps for one in seen), max(one.late_p99_ms for one in seen))
+        self.loads.append(self._load(streams, trial.holds, spent))
+        return trial
+
+    async def _spent(self) -> _Spent:
+        encoded = await self._streams[0].tracks.encoded()
+        if encoded is not None and self._video.encoder == "nvenc" and "NVIDIA" not in encoded.by:
+            _log.warning("NVENC is not used: the encoder is %s", encoded.by or "none yet")
+        return _Spent(
+            time.monotonic(),
+            self._inference.thread.busy_s,
+            time.thread_time(),
+            time.process_time(),
+            encoded.frames if encoded is not None else 0,
+            encoded.took_s if encoded is not None else 0.0,
+        )
+
+    def _load(self, streams: int, holds: bool, spent: _Spent) -> Load:
+        sample = self._gpu.latest(0.0) if self._gpu is not None else None
+        encoder = sample.encoder_utilisation_percent if sample is not None else None
+        nvenc = self._video.encoder == "nvenc"
+        return Load(
+            streams,
+            holds,
+            engine_share=spent.engine_s / spent.clock_s,
+            loop_share=spent.loop_s / spent.clock_s,
+            cores_share=spent.process_s / spent.clock_s / cores(),
+            resident_bytes=resident_bytes(),
+            encoder_share=encoder / 100.0 if nvenc and encoder is not None else None,
+            encoded_fps=spent.frames / spent.clock_s if spent.frames else None,
+            encode_ms=1e3 * spent.encode_s / spent.frames if spent.frames else None,
+        )
 
     @staticmethod
     def _seen(stream: _Stream, held_before: float, took_s: float) -> Trial:
@@ -178,10 +252,12 @@ class Probe:
                 one.speak_on()
                 if one.task.done():
                     one.task.result()
+            if self._gpu is not None:
+                self._gpu.latest(0.0)  # asks, so that there is a fresh one at the end
             await asyncio.sleep(min(left, _SPEECH_AHEAD_S / 3))
 
     async def _start(self) -> _Stream:
-        tracks, metrics = Tracks(*self._avatar.size), Metrics()
+        tracks, metrics = Tracks(*self._avatar.size, self._video), Metrics()
         await tracks.publish(self._room)
         shown: list[float] = []
         pacer = Pacer(tracks.sound, tracks.pictures, shown.append, metrics.hold)

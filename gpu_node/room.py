@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,18 @@ from gpu_node.pacing import QUEUE_S
 from gpu_node.pcm import PLAYOUT_RATE_HZ
 from gpu_node.segment import FRAME_SAMPLES
 from gpu_node.speech import AUDIO_STREAM, CLEAR_BUFFER, Speech
+from gpu_node.video import Video
 
-_VIDEO_BITRATE = 1_200_000
+_CODECS = {
+    "vp8": rtc.VideoCodec.VP8,
+    "h264": rtc.VideoCodec.H264,
+    "vp9": rtc.VideoCodec.VP9,
+    "av1": rtc.VideoCodec.AV1,
+}
+_ENCODERS = {
+    "software": rtc.VideoEncoderBackend.ENCODER_BACKEND_SOFTWARE,
+    "nvenc": rtc.VideoEncoderBackend.ENCODER_BACKEND_NVENC,
+}
 _NO_LEARNERS = (
     rtc.ParticipantKind.PARTICIPANT_KIND_AGENT,
     rtc.ParticipantKind.PARTICIPANT_KIND_EGRESS,
@@ -78,10 +89,20 @@ async def _abandon(room: rtc.Room, connecting: asyncio.Future[None]) -> None:
         await room.disconnect()
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Frames that the encoder named ``by`` made, and the seconds that took on the clock."""
+
+    by: str
+    frames: int
+    took_s: float
+
+
 class Tracks:
     """A picture and a voice, with the sources that feed them."""
 
-    def __init__(self, width: int, height: int) -> None:
+    def __init__(self, width: int, height: int, video: Video) -> None:
+        self._video = video
         self.sound = _Sound()
         self.pictures = _Pictures(width, height)
         self._published: list[rtc.LocalTrackPublication] = []
@@ -90,10 +111,11 @@ class Tracks:
         """Both at once."""
         video = rtc.LocalVideoTrack.create_video_track("avatar", self.pictures.source)
         audio = rtc.LocalAudioTrack.create_audio_track("avatar-voice", self.sound.source)
-        encoding = rtc.VideoEncoding(max_framerate=FPS, max_bitrate=_VIDEO_BITRATE)
+        encoding = rtc.VideoEncoding(max_framerate=FPS, max_bitrate=self._video.bitrate_bps)
         video_options = rtc.TrackPublishOptions(
             source=rtc.TrackSource.SOURCE_CAMERA,
-            video_codec=rtc.VideoCodec.VP8,
+            video_codec=_CODECS[self._video.codec],
+            video_encoder=_ENCODERS[self._video.encoder],
             simulcast=False,
             frame_metadata_features=[
                 rtc.FrameMetadataFeature.FMF_USER_TIMESTAMP,
@@ -112,6 +134,23 @@ class Tracks:
         for publication in self._published:
             await room.local_participant.unpublish_track(publication.sid)
 
+    async def encoded(self) -> Encoded | None:
+        """What the picture's encoder did so far; None where the library does not tell."""
+        for publication in self._published:
+            if publication.kind != rtc.TrackKind.KIND_VIDEO or publication.track is None:
+                continue
+            try:
+                told = await publication.track.get_stats()
+            except Exception as error:  # noqa: BLE001 - the library raises nothing narrower
+                _log.warning("the encoder's figures are not known: %s", error)
+                continue
+            for one in told:
+                if one.HasField("outbound_rtp"):
+                    sent = one.outbound_rtp.outbound
+                    name = sent.encoder_implementation
+                    return Encoded(name, sent.frames_encoded, sent.total_encode_time)
+        return None
+
     async def close(self) -> None:
         """Closes the sources."""
         await self.sound.source.aclose()
@@ -121,10 +160,10 @@ class Tracks:
 class AvatarRoom:
     """``changed`` is set when a learner came or went, ``closed`` when the room let go of us."""
 
-    def __init__(self, width: int, height: int) -> None:
+    def __init__(self, width: int, height: int, video: Video) -> None:
         self.size = (width, height)
         self.rtc = rtc.Room()
-        self.tracks = Tracks(width, height)
+        self.tracks = Tracks(width, height, video)
         self.changed = asyncio.Event()
         self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._speech: Speech | None = None

@@ -24,6 +24,7 @@ from gpu_node.room import AvatarRoom
 from gpu_node.sessions import StreamFailed
 from gpu_node.shelf import Shelf
 from gpu_node.speech import Speech, Voices
+from gpu_node.video import Video
 from gpu_node.warm import WarmRooms
 
 _REPORTS_FLUSH_S = 0.5
@@ -48,6 +49,7 @@ class Studio:
     shelf: Shelf
     metrics: Metrics
     warm: WarmRooms
+    video: Video
     limits: Limits = Limits()
 
 
@@ -116,7 +118,7 @@ class AvatarStream:
     async def _perform(self, avatar: Avatar, compositor: Compositor) -> str:
         warm = self._studio.warm.take(self.ask.room, avatar.size)
         self.start = "cold" if warm is None else "warm"
-        room = self._room = warm or AvatarRoom(*avatar.size)
+        room = self._room = warm or AvatarRoom(*avatar.size, self._studio.video)
         reports = PlaybackReports(room.rtc)
         metrics = self._studio.metrics
         pictures = _Published(room.tracks.pictures, metrics)

@@ -6,13 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
 from control.contracts.base import Region, WorkerId
 
 Device = Literal["auto", "cpu", "cuda"]
+Codec = Literal["vp8", "h264", "vp9", "av1"]
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - recognised, not bound
 
 
@@ -25,6 +26,7 @@ class Settings:
     """``port`` 0 takes a free one; ``slots`` replaces the measured number where it is given.
 
     ``avatars`` is a folder or s3://bucket/prefix; None: those that come with the worker.
+    ``video_size_px`` bounds the longest side of what is streamed; None: as large as the avatar.
     """
 
     worker_id: str
@@ -42,6 +44,10 @@ class Settings:
     emf: bool
     avatars: str | None
     avatar_cache_mib: float
+    video_codec: Codec | Literal["auto"]
+    video_encoder: Literal["auto", "software", "nvenc"]
+    video_bitrate_kbit: int
+    video_size_px: int | None
 
     def url(self, port: int) -> str:
         """Where the cell reaches this worker, once it listens on ``port``."""
@@ -71,15 +77,34 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         advertise_url=advertise,
         region=region,
         zone=get("RAPIDO_ZONE") or f"{region}a",
-        device=_device(environment),
+        device=cast(Device, _choice(environment, "RAPIDO_DEVICE", ("auto", "cpu", "cuda"))),
         cpu_share=_number(environment, "RAPIDO_CPU_SHARE", 1.0, 0.0, 1.0),
         slots=_slots(environment),
         drain_limit_s=_number(environment, "RAPIDO_DRAIN_LIMIT_S", 10.0, 0.0, 86_400.0),
         stuck_limit_s=_number(environment, "RAPIDO_STUCK_LIMIT_S", 120.0, 10.0, 86_400.0),
-        emf=_switch(environment, "RAPIDO_EMF"),
+        emf=_choice(environment, "RAPIDO_EMF", ("0", "1")) == "1",
         avatars=_avatars(environment),
         avatar_cache_mib=_number(environment, "RAPIDO_AVATAR_CACHE_MIB", 4096.0, 64.0, 1e6),
+        **_video(environment),
     )
+
+
+def _video(environment: Mapping[str, str]) -> dict[str, Any]:
+    codec = _choice(environment, "RAPIDO_VIDEO_CODEC", ("auto", *get_args(Codec)))
+    encoder = _choice(environment, "RAPIDO_VIDEO_ENCODER", ("auto", "software", "nvenc"))
+    if encoder == "nvenc" and codec in ("vp8", "vp9"):
+        raise SettingsError(
+            f"RAPIDO_VIDEO_ENCODER is 'nvenc', which makes no {codec}; "
+            "choose auto or software, or set RAPIDO_VIDEO_CODEC to auto, h264 or av1"
+        )
+    bitrate = _number(environment, "RAPIDO_VIDEO_BITRATE_KBIT", 1200, 100, 20_000, whole=True)
+    size = _number(environment, "RAPIDO_VIDEO_SIZE", 0, 128, 4096, whole=True)
+    return {
+        "video_codec": codec,
+        "video_encoder": encoder,
+        "video_bitrate_kbit": int(bitrate),
+        "video_size_px": int(size) or None,
+    }
 
 
 def _matching(environment: Mapping[str, str], name: str, kind: Any, remedy: str) -> str:
@@ -130,18 +155,13 @@ def _number(
     return value
 
 
-def _device(environment: Mapping[str, str]) -> Device:
-    value = environment.get("RAPIDO_DEVICE") or "auto"
-    if value not in ("auto", "cpu", "cuda"):
-        raise SettingsError(f"RAPIDO_DEVICE is {value[:40]!r}; choose auto, cpu or cuda")
-    return cast(Device, value)
-
-
-def _switch(environment: Mapping[str, str], name: str) -> bool:
-    value = environment.get(name) or "0"
-    if value not in ("0", "1"):
-        raise SettingsError(f"{name} is {value[:40]!r}; choose 0 or 1")
-    return value == "1"
+def _choice(environment: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    """The first of them where it is not set."""
+    value = environment.get(name) or choices[0]
+    if value not in choices:
+        remedy = f"{', '.join(choices[:-1])} or {choices[-1]}"
+        raise SettingsError(f"{name} is {value[:40]!r}; choose {remedy}")
+    return value
 
 
 def _slots(environment: Mapping[str, str]) -> int | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpu_node.avatars.package import NAME, Avatar, AvatarError, load_avatar
+from gpu_node.avatars.scaling import scaled
 from gpu_node.avatars.source import Source
 from gpu_node.compositor import Compositor
 from gpu_node.inference import Inference
@@ -36,7 +37,8 @@ class _Entry:
 class Shelf:
     """Avatars by name, with what puts them together.
 
-    ``limit_mib`` bounds what the avatars that no stream shows take in memory, as an estimate.
+    ``limit_mib`` bounds what the avatars that no stream shows take in memory, as an estimate;
+    ``longest_px`` the longest side of their pictures, those that are larger are made smaller.
     """
 
     def __init__(
@@ -44,11 +46,13 @@ class Shelf:
         inference: Inference,
         source: Source,
         limit_mib: float,
+        longest_px: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._inference = inference
         self._source = source
         self._limit_bytes = limit_mib * 2**20
+        self._longest_px = longest_px
         self._clock = clock
         self._catalogue: dict[str, str] = {}
         self._listed_at = float("-inf")
@@ -111,11 +115,15 @@ class Shelf:
         async with self._turn:  # one at a time: they would only share the disk and the cores
             path = await asyncio.to_thread(self._source.get, name, version, self._in_use())
             self._entries[name, version].path = path
-            avatar = await asyncio.to_thread(load_avatar, path)
+            avatar = await asyncio.to_thread(self._read, path)
             await self._make_room(memory_bytes(avatar))
             compositor = await asyncio.to_thread(Compositor, avatar)
             await self._inference.prepare(avatar, compositor)
             return avatar, compositor
+
+    def _read(self, path: Path) -> Avatar:
+        avatar = load_avatar(path)
+        return avatar if self._longest_px is None else scaled(avatar, self._longest_px)
 
     def _in_use(self) -> frozenset[Path]:
         return frozenset(e.path for e in self._entries.values() if e.users and e.path is not None)
@@ -154,4 +162,5 @@ def memory_bytes(avatar: Avatar) -> int:
     """About what it takes: its frames twice (as they are and as I420), and what the engine keeps
     of each frame in half precision (1.5 values a pixel of the crop and channel)."""
     encoded = len(avatar.frames) * int(1.5 * avatar.width * avatar.crop**2) * 2
-    return avatar.frames.nbytes * 3 // 2 + encoded
+    seen = 0 if avatar.crops is None else avatar.crops.nbytes
+    return avatar.frames.nbytes * 3 // 2 + seen + encoded

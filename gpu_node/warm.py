@@ -19,6 +19,7 @@ from gpu_node.avatars.package import AvatarError
 from gpu_node.room import AvatarRoom
 from gpu_node.segment import FRAME_S
 from gpu_node.shelf import Shelf
+from gpu_node.video import Video
 
 _FRAME_EVERY_S = 0.2  # while nobody is there
 _JOIN_S = 10.0
@@ -44,8 +45,9 @@ class WarmRooms:
     meanwhile, and to join it again would throw that session's avatar out.
     """
 
-    def __init__(self, shelf: Shelf, on_change: Callable[[], None]) -> None:
+    def __init__(self, shelf: Shelf, video: Video, on_change: Callable[[], None]) -> None:
         self._shelf = shelf
+        self._video = video
         self._on_change = on_change
         self._seats: dict[str, _Seat] = {}
         self._seen: deque[str] = deque(maxlen=_REMEMBERED)
@@ -97,7 +99,7 @@ class WarmRooms:
         try:
             async with self._shelf.lent(self._shelf.names()[0]) as (avatar, compositor):
                 still = compositor.compose(0, None)
-            room = AvatarRoom(*avatar.size)
+            room = AvatarRoom(*avatar.size, self._video)
             async with asyncio.timeout(_JOIN_S):
                 await room.join(seat.access)
             seat.room = room

@@ -32,6 +32,7 @@ from gpu_node.sessions import Refused, Sessions, Stream
 from gpu_node.settings import Settings
 from gpu_node.shelf import Shelf
 from gpu_node.verdict import Limits
+from gpu_node.video import choose
 from gpu_node.warm import WarmRooms
 from gpu_node.watchdog import Watchdog
 
@@ -53,6 +54,9 @@ class Worker:
         self._remembered = capacity.Remembered()
         self._http = httpx.AsyncClient(timeout=_CALL_TIMEOUT_S, trust_env=False)
         self.metrics = Metrics()
+        self._gpu = gpu.find()
+        self._video, why = choose(settings, self._gpu.codecs if self._gpu is not None else ())
+        _log.info("video: %s, encoded by %s: %s", self._video.codec, self._video.encoder, why)
         cell = CellClient(settings.cell_urls, settings.region, self._http)
         self.agent = Agent(
             settings.worker_id,
@@ -80,7 +84,7 @@ class Worker:
 
     def _guards(self) -> Iterable[Callable[[], Coroutine[Any, Any, None]]]:
         """The watchdog, and CloudWatch's lines where they are wanted."""
-        settings, found = self._settings, gpu.find()
+        settings, found = self._settings, self._gpu
         if found is not None:
             self.metrics.registry.register(gpu.GpuCollector(found))
         yield Watchdog(
@@ -110,12 +114,14 @@ class Worker:
         threads = max(1, round(hardware.cores() * settings.cpu_share))
         engine = await asyncio.to_thread(make_engine, settings.device, threads)
         inference = Inference(engine, self.metrics)
-        shelf = Shelf(inference, source, settings.avatar_cache_mib)
-        warm = WarmRooms(shelf, self.agent.beat_soon)
-        self._studio = Studio(inference, shelf, self.metrics, warm)
+        shelf = Shelf(inference, source, settings.avatar_cache_mib, settings.video_size_px)
+        warm = WarmRooms(shelf, self._video, self.agent.beat_soon)
+        self._studio = Studio(inference, shelf, self.metrics, warm, self._video)
         await shelf.refresh()
         self._trial_avatar, _ = await self._held.enter_async_context(shelf.lent(shelf.names()[0]))
         await self._cost(seconds=0.0)
+        async with shelf.lent(shelf.names()[0]) as (avatar, _):
+            self.metrics.video(self._video.codec, self._video.encoder, *avatar.size)
         return Register(
             worker_id=settings.worker_id,
             url=self._url,
@@ -138,9 +144,10 @@ class Worker:
         async with shelf.lent(shelf.names()[0]) as (avatar, compositor):
             measured = await self._measured(room, avatar, compositor)
         capacity.tell(measured, measured.slots, _log)
-        self.metrics.limit("host_cpu", measured.core_streams)
-        if self._studio.inference.engine.name == "torch":
-            self.metrics.limit("gpu", measured.engine_streams)
+        for name, streams in measured.limits.items():
+            self.metrics.limit(name, streams)
+        if measured.encode_ms is not None:
+            self.metrics.encode(self._video.encoder, measured.encode_ms / 1e3)
         return measured.slots
 
     async def _measured(
@@ -149,25 +156,33 @@ class Worker:
         assert self._studio is not None
         hardware_text = hardware.detect(self._studio.inference.engine.name).model_dump_json()
         digests = json.dumps(avatar.manifest["files"], sort_keys=True)
-        key = capacity.key(hardware_text, digests, VERSION, str(self._settings.cpu_share))
+        share = str(self._settings.cpu_share)
+        key = capacity.key(
+            hardware_text, digests, VERSION, share, str(self._video), str(avatar.size)
+        )
         alone = self._settings.cpu_share >= 1.0
+        available = hardware.available_bytes()
         measured = self._remembered.get(key) if alone else None
         if measured is None:
             measured = await self._cost(seconds=1.0)
             if alone:
-                probe = Probe(room, avatar, compositor, self._studio.inference)
+                inference = self._studio.inference
+                probe = Probe(room, avatar, compositor, inference, self._video, self._gpu)
                 measured = await self._tried(probe, measured, key)
-        return measured
+        return measured.within(available)
 
     async def _tried(
         self, probe: Probe, expected: capacity.Capacity, key: str
     ) -> capacity.Capacity:
         try:
             async with probe:
-                found = expected.found(await search(expected.slots, probe.holds))
+                most = await search(expected.slots, probe.holds)
         except (rtc.ConnectError, TimeoutError) as error:
             _log.warning("the probe room is away (%s): slots by costs alone", error)
             return expected
+        assert self._studio is not None
+        on_gpu = self._studio.inference.engine.name == "torch"
+        found = capacity.tried(expected, most, probe.loads, probe.resident_bytes, on_gpu=on_gpu)
         self._remembered.put(key, found)
         return found
 

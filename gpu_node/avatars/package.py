@@ -36,6 +36,8 @@ class Avatar:
     frames: uint8 (N, H, W, 3) BGR, mouth closed, to be played back and forth.
     boxes: int32 (N, 4), x, y, w, h of the square that is cut out for the generator, all even.
     border: px of the cut-out on each side that the generator does not see.
+    crops: uint8 (N, crop, crop, 3), what the generator sees of each frame, where that is not cut
+        from `frames`.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Avatar:
     frames: npt.NDArray[np.uint8]
     boxes: npt.NDArray[np.int32]
     border: int = 0
+    crops: npt.NDArray[np.uint8] | None = None
 
     def box(self, frame: int) -> tuple[int, int, int, int]:
         """x, y, w, h of that frame's cut-out."""
@@ -56,6 +59,8 @@ class Avatar:
 
     def cut(self, frame: int) -> npt.NDArray[np.uint8]:
         """What the generator sees of that frame: uint8 (crop, crop, 3) BGR."""
+        if self.crops is not None:
+            return np.asarray(self.crops[frame], np.uint8)
         return cut(self.frames[frame], self.box(frame), self.crop, self.border)
 
     @property

@@ -21,6 +21,7 @@ from tests.integration.worker_room import (
     KEY,
     LOUD,
     SECRET,
+    VIDEO,
     Guest,
     make_studio,
     running_livekit,
@@ -171,7 +172,7 @@ def test_who_gives_up_joining_leaves_no_participant_and_lives_on(livekit_url: st
         came, left = asyncio.Event(), asyncio.Event()
         watcher.room.on("participant_connected", lambda _: came.set())
         watcher.room.on("participant_disconnected", lambda _: left.set())
-        room = AvatarRoom(256, 256)
+        room = AvatarRoom(256, 256, VIDEO)
         joining = asyncio.create_task(room.join(start_stream(livekit_url, "hasty").room))
         async with asyncio.timeout(10):
             await came.wait()  # the server has it, the library is not done with it
@@ -195,7 +196,7 @@ def test_a_probe_says_how_streams_fare_and_leaves_no_track(livekit_url: str) -> 
 
         async with (
             studio.shelf.lent("grey") as (avatar, compositor),
-            Probe(access, avatar, compositor, studio.inference) as probe,
+            Probe(access, avatar, compositor, studio.inference, VIDEO) as probe,
         ):
             guest = await Guest.join(livekit_url, "probe", "guest")
             two = await probe.trial(2)

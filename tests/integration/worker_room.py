@@ -26,10 +26,12 @@ from gpu_node.engine import FrameJob
 from gpu_node.inference import Inference
 from gpu_node.metrics import Metrics
 from gpu_node.session import Limits, Studio
+from gpu_node.video import Video
 from gpu_node.warm import WarmRooms
 from ops.cell.livekit_binary import livekit_server
 
 KEY, SECRET = "APItestkey", "a-secret-of-thirty-two-characters-or-more"
+VIDEO = Video("vp8", "software", 1_200_000)
 SIZE, BOX = 256, (64, 96, 128, 128)
 AVATAR_IDENTITY = "avatar"
 RATE_HZ = 24_000
@@ -154,7 +156,7 @@ def make_studio(limits: Limits, on_warm: Callable[[], None] = lambda: None) -> S
     metrics = Metrics()
     inference = Inference(LoudnessEngine(), metrics)
     shelf = OneAvatarShelf(inference)
-    return Studio(inference, shelf, metrics, WarmRooms(shelf, on_warm), limits)
+    return Studio(inference, shelf, metrics, WarmRooms(shelf, VIDEO, on_warm), VIDEO, limits)
 
 
 def start_stream(

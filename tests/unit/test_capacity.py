@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gpu_node import capacity
-from gpu_node.capacity import Remembered
+from gpu_node.capacity import Load, Remembered
 from gpu_node.governor import Governor
+from gpu_node.hardware import available_bytes
 from gpu_node.probe import Trial, search
 
 
@@ -23,6 +25,125 @@ def test_the_smaller_of_engine_and_cores_is_the_limit(
     found = capacity.capacity(0.002, core_s, 4, cores=4, cpu_share=1.0, on_gpu=on_gpu)
 
     assert (found.slots, found.limit) == (slots, limit)
+
+
+MIB = 2**20
+BY_COSTS = capacity.capacity(0.002, 0.001, 4, cores=4, cpu_share=1.0, on_gpu=True)
+HELD = Load(20, True, 0.5, 0.3, 0.2, 500 * MIB, encoded_fps=25.0, encode_ms=3.0)
+FAILED = Load(30, False, 0.96, 0.48, 0.3, 600 * MIB, encoded_fps=24.0, encode_ms=4.0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "on_gpu", "limit", "limits"),
+    [
+        ({}, True, "gpu", {"gpu": 24, "host_cpu": 48}),
+        ({"loop_share": 0.99, "engine_share": 0.66}, True, "host_cpu", {"gpu": 36, "host_cpu": 24}),
+        (
+            {"cores_share": 0.98, "engine_share": 0.49},
+            True,
+            "host_cpu",
+            {"host_cpu": 24, "gpu": 48},
+        ),
+        ({}, False, "host_cpu", {"host_cpu": 24}),
+    ],
+)
+def test_what_was_full_in_the_trial_that_failed_is_the_limit(
+    changed: dict[str, float], on_gpu: bool, limit: str, limits: dict[str, float]
+) -> None:
+    found = capacity.tried(
+        BY_COSTS, 24, [HELD, replace(FAILED, **changed)], 300 * MIB, on_gpu=on_gpu
+    )
+
+    assert (found.slots, found.limit) == (24, limit)
+    assert found.limits == pytest.approx(limits)
+
+
+def test_where_no_trial_failed_the_largest_one_tells_what_would() -> None:
+    found = capacity.tried(BY_COSTS, 20, [HELD, replace(HELD, streams=15)], 0, on_gpu=True)
+
+    assert (found.slots, found.limit) == (20, "gpu")
+    assert found.limits["host_cpu"] == pytest.approx(20 * 0.5 / 0.3)
+
+
+def test_memory_holds_what_is_left_over_a_streams_growth() -> None:
+    found = capacity.tried(BY_COSTS, 24, [HELD, FAILED], 300 * MIB, on_gpu=True)
+    assert found.stream_bytes == 10 * MIB  # 300 MiB for 30
+
+    assert found.within(356 * MIB).limits["memory"] == pytest.approx(10)
+    assert found.within(10_000 * MIB).limits["memory"] == pytest.approx(900)
+    assert found.within(100 * MIB).slots == 0
+    bound = found.within(376 * MIB)
+    assert (bound.slots, bound.limit) == (12, "memory")
+    assert found.within(10_000 * MIB).limit == "gpu"
+
+
+def test_memory_that_did_not_grow_counts_as_some() -> None:
+    found = capacity.tried(BY_COSTS, 24, [HELD, FAILED], 600 * MIB, on_gpu=True)
+
+    assert found.stream_bytes == 4 * MIB
+
+
+def test_memory_is_no_limit_where_no_stream_was_tried() -> None:
+    assert "memory" not in BY_COSTS.within(0.0).limits
+
+
+def test_a_video_encoder_holds_what_its_use_leaves_room_for() -> None:
+    loads = [replace(HELD, encoder_share=0.6), replace(FAILED, encoder_share=0.9, encoded_fps=25.0)]
+
+    found = capacity.tried(BY_COSTS, 29, loads, 300 * MIB, on_gpu=True)
+
+    assert found.limits["encoder"] == pytest.approx(30)
+    assert found.limit == "gpu"
+    assert found.encode_ms == 4.0
+
+
+def test_a_video_encoder_that_drops_frames_binds_though_no_picture_was_late() -> None:
+    full = replace(HELD, streams=40, encoder_share=1.0, encoded_fps=12.5)
+
+    found = capacity.tried(BY_COSTS, 40, [HELD, full], 300 * MIB, on_gpu=True)
+
+    assert (found.slots, found.limit) == (18, "encoder")
+
+
+def test_a_video_encoder_that_nobody_saw_at_work_is_no_limit() -> None:
+    idle = replace(HELD, encoder_share=0.0)
+
+    assert capacity.encoder_streams([idle, FAILED]) is None
+
+
+def group(folder: Path, names: tuple[str, str], limit: str, used: int, stat: str) -> None:
+    folder.mkdir(parents=True)
+    (folder / names[0]).write_text(f"{limit}\n")
+    (folder / names[1]).write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon 7\n{stat} 30\nactive_file 5\n")
+
+
+V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+V2 = ("memory.max", "memory.current")
+
+
+def test_memory_is_what_the_control_group_or_one_around_it_allows(tmp_path: Path) -> None:
+    proc, root = tmp_path / "cgroup", tmp_path / "sys"
+    proc.write_text("0::/pod/own\n")
+    group(root / "pod", V2, "1000", 400, "inactive_file")
+    group(root / "pod" / "own", V2, "max", 300, "inactive_file")
+
+    assert available_bytes(root, proc) == 630.0
+
+    (root / "pod" / "own" / "memory.max").write_text("500\n")
+    assert available_bytes(root, proc) == 230.0
+
+
+def test_memory_is_what_an_old_control_group_allows(tmp_path: Path) -> None:
+    proc, root = tmp_path / "cgroup", tmp_path / "sys"
+    proc.write_text("5:cpu,cpuacct:/x\n4:memory:/seen/from/outside\n0::/\n")
+    group(root / "memory", V1, "1000", 400, "total_inactive_file")
+
+    assert available_bytes(root, proc) == 630.0
+
+
+def test_memory_is_the_machines_where_no_group_limits_it(tmp_path: Path) -> None:
+    assert available_bytes(tmp_path, tmp_path / "none") > 1000
 
 
 @pytest.mark.parametrize("most", [0, 1, 2, 7, 12, 40, 285])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gpu_node.avatars.package import Avatar, AvatarError
+from gpu_node.avatars.scaling import scaled
 from gpu_node.compositor import Compositor
 from gpu_node.engine import Engine, EngineError, FrameJob, make_engine
 from gpu_node.engine.onnx_cpu import OnnxEngine
@@ -39,7 +40,15 @@ def avatars(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Avatar]:
             tmp_path_factory.mktemp("avatar"), lively(seed=at), boxes, name=name, border=border
         )
         for at, (name, (border, boxes)) in enumerate(_BOXES.items())
-    }
+    } | {
+        "made smaller": scaled(
+            avatar(
+                tmp_path_factory.mktemp("avatar"), lively(), _BOXES["larger and smaller"][1],
+                name="large",
+            ),
+            120,
+        )
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=list(_ENGINES))
@@ -73,7 +82,7 @@ def test_an_engine_hears_what_the_published_encoder_hears(
     assert engine.encode(one, []) == []
 
 
-@pytest.mark.parametrize("name", list(_BOXES))
+@pytest.mark.parametrize("name", [*_BOXES, "made smaller"])
 def test_an_engine_paints_what_the_published_network_paints(
     engine: Engine, avatars: dict[str, Avatar], name: str
 ) -> None:
@@ -84,7 +93,7 @@ def test_an_engine_paints_what_the_published_network_paints(
 
     assert len(pictures) == len(jobs)
     for job, picture in zip(jobs, pictures, strict=True):
-        assert picture.shape == (240, 192)
+        assert picture.shape == (one.size[1] * 3 // 2, one.size[0])
         assert_same(picture, plain_picture(job))
     assert (pictures[3] != pictures[4]).any()  # the same frame, other speech
 

@@ -273,6 +273,23 @@ def test_a_listing_that_fails_keeps_the_names_there_were(root: Path) -> None:
     asyncio.run(play())
 
 
+def test_a_shelf_of_smaller_pictures_makes_what_it_loads_smaller(tmp_path: Path) -> None:
+    write_package(tmp_path / "anna")
+
+    async def play() -> None:
+        stage = Stage(tmp_path)
+        shelf = Shelf(stage.inference, stage.source, 1000.0, 96)
+        await shelf.refresh()
+        avatar, compositor = await shelf.get("anna")
+
+        assert avatar.size == (96, 96)
+        assert compositor.compose(0, None).shape == (144, 96)
+        assert avatar.cut(0).shape == (96, 96, 3)
+        stage.close()
+
+    asyncio.run(play())
+
+
 def test_an_avatar_that_was_replaced_is_loaded_anew_while_the_old_one_is_shown(root: Path) -> None:
     async def play() -> None:
         stage = Stage(root)

@@ -88,7 +88,7 @@ class Engine:
 class Card:
     """A GPU that is read, or is gone."""
 
-    name = "NVIDIA L4"
+    name, codecs = "NVIDIA L4", frozenset[str]()
 
     def __init__(self) -> None:
         self.lost = False

@@ -18,6 +18,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, ConfigDict, Field
 
+from gpu_node import gpu as gpu_module
 from gpu_node import settings
 from gpu_node.emf import Emf, document
 from gpu_node.engine.port import Timing
@@ -35,7 +36,7 @@ WHO = {"worker_id": "w-1"}
 class Card:
     """A GPU without a video encoder."""
 
-    name = "NVIDIA L4"
+    name, codecs = "NVIDIA L4", frozenset[str]()
 
     def __init__(self) -> None:
         self.reads = 0
@@ -104,6 +105,8 @@ def filled() -> Metrics:
     assert gpu.latest(10.0) is not None
     metrics.registry.register(GpuCollector(gpu))
     metrics.limit("gpu", 12.0)
+    metrics.video("h264", "nvenc", 512, 512)
+    metrics.encode("nvenc", 0.003)
     metrics.sessions.labels("live").set(3)
     metrics.unhealthy.labels("engine").set(0)
     metrics.given_up.labels("frames").inc()
@@ -325,6 +328,7 @@ def nvml(monkeypatch: pytest.MonkeyPatch, **calls: object) -> None:
         "DeviceGetPowerUsage": 68_500,
         "DeviceGetEncoderUtilization": [12, 166_000],
         "DeviceGetEncoderStats": (3, 25, 900),
+        "DeviceGetEncoderCapacity": 100,
         **calls,
     }
 
@@ -359,6 +363,29 @@ def test_a_gpu_that_is_gone_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     nvml(monkeypatch, DeviceGetUtilizationRates=gone)
     with pytest.raises(GpuLost, match="lost"):
         NvmlDevice().read()
+
+
+@pytest.mark.parametrize(
+    ("able", "library", "codecs"),
+    [((0, 2), True, {"h264", "av1"}), ((0,), True, {"h264"}), ((), True, ()), ((0, 2), False, ())],
+)
+def test_a_gpu_encodes_what_nvml_says_where_the_drivers_library_is_there(
+    monkeypatch: pytest.MonkeyPatch, able: tuple[int, ...], library: bool, codecs: set[str]
+) -> None:
+    def capacity(_: object, query: int) -> int:
+        if query not in able:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return 100
+
+    def load(name: str) -> None:
+        if not library:
+            raise OSError(name)
+
+    nvml(monkeypatch)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetEncoderCapacity", capacity)
+    monkeypatch.setattr(gpu_module.ctypes, "CDLL", load)
+
+    assert set(NvmlDevice().codecs) == set(codecs)
 
 
 def test_critical_errors_are_read_until_none_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

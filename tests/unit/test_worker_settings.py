@@ -22,6 +22,8 @@ def test_the_rest_has_defaults() -> None:
     assert (settings.port, settings.device, settings.cpu_share) == (0, "auto", 1.0)
     assert (settings.zone, settings.slots) == ("us-east-1a", None)
     assert (settings.emf, settings.stuck_limit_s) == (False, 120.0)
+    assert (settings.video_codec, settings.video_encoder) == ("auto", "auto")
+    assert (settings.video_bitrate_kbit, settings.video_size_px) == (1200, None)
     assert settings.url(4321) == "http://127.0.0.1:4321"
 
 
@@ -54,6 +56,10 @@ def test_an_advertised_address_is_what_the_cell_is_told() -> None:
         ("RAPIDO_AVATARS", "/nowhere/at/all", "no folder"),
         ("RAPIDO_AVATARS", "s3:/faces", "write s3://bucket/prefix"),
         ("RAPIDO_AVATAR_CACHE_MIB", "1", "out of range"),
+        ("RAPIDO_VIDEO_CODEC", "h265", "choose auto, vp8, h264, vp9 or av1"),
+        ("RAPIDO_VIDEO_ENCODER", "vaapi", "choose auto, software or nvenc"),
+        ("RAPIDO_VIDEO_BITRATE_KBIT", "50", "out of range"),
+        ("RAPIDO_VIDEO_SIZE", "64", "out of range"),
     ],
 )
 def test_a_wrong_variable_is_named_with_its_fault(name: str, value: str, fault: str) -> None:
@@ -80,3 +86,11 @@ def test_avatars_may_come_from_a_folder_that_is_there(tmp_path: Path) -> None:
 
     assert settings.avatars == str(tmp_path)
     assert settings.avatar_cache_mib == 4096
+
+
+@pytest.mark.parametrize("codec", ["vp8", "vp9"])
+def test_what_no_gpu_encodes_is_refused_before_one_is_looked_for(codec: str) -> None:
+    asked = {**GOOD, "RAPIDO_VIDEO_ENCODER": "nvenc", "RAPIDO_VIDEO_CODEC": codec}
+
+    with pytest.raises(SettingsError, match=f"RAPIDO_VIDEO_ENCODER .* makes no {codec}; choose"):
+        from_environment(asked)

@@ -28,7 +28,7 @@ from gpu_node.metrics import Metrics
 from gpu_node.pacing import Pacer
 from gpu_node.pcm import PLAYOUT_RATE_HZ, PcmFormat
 from gpu_node.performance import Performance
-from gpu_node.room import Tracks, connect
+from gpu_node.room import Encoded, Tracks, connect
 from gpu_node.segment import Segment
 from gpu_node.video import Video
 
@@ -119,8 +119,7 @@ class _Spent:
     engine_s: float
     loop_s: float
     process_s: float
-    frames: int
-    encode_s: float
+    encoded: Encoded
 
     def since(self, before: _Spent) -> _Spent:
         """What was added."""
@@ -129,8 +128,11 @@ class _Spent:
             self.engine_s - before.engine_s,
             self.loop_s - before.loop_s,
             self.process_s - before.process_s,
-            self.frames - before.frames,
-            self.encode_s - before.encode_s,
+            Encoded(
+                self.encoded.by,
+                self.encoded.frames - before.encoded.frames,
+                self.encoded.took_s - before.encoded.took_s,
+            ),
         )
 
 
@@ -209,21 +211,20 @@ class Probe:
 
     async def _spent(self) -> _Spent:
         encoded = await self._streams[0].tracks.encoded()
-        if encoded is not None and self._video.encoder == "nvenc" and "NVIDIA" not in encoded.by:
-            _log.warning("NVENC is not used: the encoder is %s", encoded.by or "none yet")
         return _Spent(
             time.monotonic(),
             self._inference.thread.busy_s,
             time.thread_time(),
             time.process_time(),
-            encoded.frames if encoded is not None else 0,
-            encoded.took_s if encoded is not None else 0.0,
+            encoded or Encoded("", 0, 0.0),
         )
 
     def _load(self, streams: int, holds: bool, spent: _Spent) -> Load:
         sample = self._gpu.latest(0.0) if self._gpu is not None else None
         encoder = sample.encoder_utilisation_percent if sample is not None else None
-        nvenc = self._video.encoder == "nvenc"
+        nvenc, encoded = self._video.encoder == "nvenc", spent.encoded
+        if nvenc and encoded.frames and "NVIDIA" not in encoded.by:
+            _log.warning("NVENC is not used: the encoder is %s", encoded.by)
         return Load(
             streams,
             holds,
@@ -232,8 +233,9 @@ class Probe:
             cores_share=spent.process_s / spent.clock_s / cores(),
             resident_bytes=resident_bytes(),
             encoder_share=encoder / 100.0 if nvenc and encoder is not None else None,
-            encoded_fps=spent.frames / spent.clock_s if spent.frames else None,
-            encode_ms=1e3 * spent.encode_s / spent.frames if spent.frames else None,
+            encoded_fps=encoded.frames / spent.clock_s if encoded.frames else None,
+            encode_ms=1e3 * encoded.took_s / encoded.frames if encoded.frames else None,
+            encoded_by=encoded.by if encoded.frames else None,
         )
 
     @staticmethod

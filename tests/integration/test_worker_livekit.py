@@ -16,6 +16,8 @@ from gpu_node.probe import Probe
 from gpu_node.room import AvatarRoom
 from gpu_node.session import AvatarStream, Limits
 from gpu_node.sessions import StreamFailed
+from gpu_node.settings import Codec
+from gpu_node.video import Video
 from tests.integration.worker_room import (
     AVATAR_IDENTITY,
     KEY,
@@ -189,20 +191,34 @@ def test_who_gives_up_joining_leaves_no_participant_and_lives_on(livekit_url: st
     asyncio.run(run())
 
 
-def test_a_probe_says_how_streams_fare_and_leaves_no_track(livekit_url: str) -> None:
+@pytest.mark.parametrize(("codec", "encoder"), [("vp8", "libvpx"), ("h264", "OpenH264")])
+def test_a_probe_says_how_streams_fare_and_what_they_take(
+    livekit_url: str, codec: Codec, encoder: str
+) -> None:
     async def run() -> None:
         studio = make_studio(Limits())
-        access = start_stream(livekit_url, "probe").room
+        access = start_stream(livekit_url, f"probe-{codec}").room
+        video = Video(codec, "software", 1_200_000)
 
         async with (
             studio.shelf.lent("grey") as (avatar, compositor),
-            Probe(access, avatar, compositor, studio.inference, VIDEO) as probe,
+            Probe(access, avatar, compositor, studio.inference, video) as probe,
         ):
-            guest = await Guest.join(livekit_url, "probe", "guest")
+            guest = await Guest.join(livekit_url, f"probe-{codec}", "guest")
             two = await probe.trial(2)
             await guest.until(lambda: len(guest.pictures) > 20)
             one = await probe.trial(1)
 
+        assert {load.encoded_by for load in probe.loads} == {encoder}
+        assert [load.streams for load in probe.loads] == [2, 1]
+        for load in probe.loads:
+            assert 0 < load.engine_share < 1
+            assert 0 < load.host_share < 1
+            assert load.resident_bytes > probe.resident_bytes
+            assert load.encoded_fps is not None
+            assert load.encoded_fps > 0.0
+            assert load.encode_ms is not None
+            assert load.encoder_share is None  # no GPU encodes
         for trial in (two, one):
             assert trial.fps > 0.0
             assert math.isfinite(trial.late_p99_ms)

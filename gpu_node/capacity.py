@@ -23,6 +23,9 @@ _ENGINE_SHARE = 0.8
 """Of the engine's time: the rest absorbs what comes at once."""
 _STREAM_CORES = 0.12
 """VP8 at 512 x 512, Opus and RTP of one stream (measured: 0.106 to 0.13 of a core)."""
+_OF_FOUND = 0.85
+"""Of the streams that held in a trial: those have one room's connection and threads, sessions have
+their own, and learners beside (measured on two cores: 8 in a trial, 6 in rooms of their own)."""
 _ENCODER_SHARE = 0.9
 _LEAST_SHARE = 0.01
 _STREAM_BYTES = 8 * 2**20
@@ -115,6 +118,11 @@ def capacity(
     if on_gpu:
         limits = {"gpu": engine_streams, "host_cpu": core_streams}
     return Capacity(limits, wall_s * 1e3, core_s * 1e3, batch)
+
+
+def in_own_rooms(found: int) -> int:
+    """Sessions that hold where so many streams held in a trial."""
+    return max(min(1, found), int(found * _OF_FOUND))
 
 
 def tried(

@@ -97,7 +97,7 @@ class Metrics:
 
         self.frames = counter("rapido_frames_total", "Frames queued with their sound", ["kind"])
         self.held = counter(
-            "rapido_frames_held_total", "Sound that left with the picture before its own"
+            "rapido_frames_held_total", "Pictures not ready before the next was due"
         )
         self.dropped = counter(
             "rapido_frames_dropped_total", "Speaking pictures that an interruption dropped"

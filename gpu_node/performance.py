@@ -21,6 +21,8 @@ from gpu_node.pacing import Pacer, Picture, Shot
 from gpu_node.segment import FRAME_S, FRAME_SAMPLES, Segment
 
 _LEAST_LEAD_S = 0.012  # the source takes sound in steps of 10 ms
+_LEARNING = 0.2
+"""Of how long a picture takes, from each one."""
 _SILENCE = np.zeros(FRAME_SAMPLES, np.int16)
 _log = logging.getLogger(__name__)
 
@@ -173,8 +175,8 @@ class Performance:
 
     @property
     def _silent(self) -> bool:
-        """Is only silence queued?"""
-        return self._loop.time() >= self._spoken_until
+        """Is sound queued, and all of it silence?"""
+        return self._loop.time() >= self._spoken_until and self._pacer.lead_s > 0.0
 
     async def _speak(self, segment: Segment) -> None:
         generation, frame = self._generation, segment.frame
@@ -195,14 +197,19 @@ class Performance:
         self._metrics.frames.labels("speaking").inc()
 
     async def _paint(self) -> None:
-        """One picture after the other; one that nobody waits for any more is left out."""
+        """One picture after the other. One that nobody waits for any more is left out, and so is one
+        that would come too late where a later one is asked for already: else all would be late."""
+        takes_s = 0.0
         while True:
             line = await self._lines.get()
+            while line.shot.due < self._loop.time() + takes_s and not self._lines.empty():
+                line = self._lines.get_nowait()
             await line.segment.heard(line.frame)
             if line.shot.over:
                 continue
             windows = line.segment.windows(line.frame)
             work = Work(self._avatar, line.background, line.segment, line.frame, windows)
+            began = self._loop.time()
             try:
                 picture = await self._inference.picture(work)
             except Exception:
@@ -210,6 +217,7 @@ class Performance:
                     raise
             else:
                 self._pacer.paint(line.shot, picture)
+            takes_s += _LEARNING * (self._loop.time() - began - takes_s)
 
     def _still(self) -> Picture:
         return self._compositor.compose(self._background(), None)

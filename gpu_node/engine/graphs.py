@@ -138,7 +138,7 @@ class _Graph:
 
     def node(self, kind: str, inputs: list[str], **attributes: Any) -> str:
         name = f"n{len(self._nodes)}"
-        self._nodes.append(helper.make_node(kind, inputs, [name], **attributes))
+        self._nodes.append(helper.make_node(kind, inputs, [name], name, **attributes))
         return name
 
     def constant(self, value: npt.NDArray[np.generic]) -> str:
@@ -155,7 +155,7 @@ class _Graph:
         """``inputs`` name to shape; ``outputs``, of element type ``kind``, name to the node output
         it is."""
         for name, node in outputs.items():
-            self._nodes.append(helper.make_node("Identity", [node], [name]))
+            self._nodes.append(helper.make_node("Identity", [node], [name], name))
         graph = helper.make_graph(
             self._nodes,
             "synctalk",

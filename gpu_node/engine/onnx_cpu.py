@@ -16,13 +16,15 @@ import onnxruntime
 from gpu_node.avatars.crops import image_input
 from gpu_node.avatars.package import Avatar
 from gpu_node.compositor import Compositor
-from gpu_node.engine import graphs
+from gpu_node.engine import graphs, onnx_int8
 from gpu_node.engine.port import Array, FrameJob, Image, Timing
 
 S = TypeVar("S")
 T = TypeVar("T")
 _Levels = dict[str, npt.NDArray[np.float32]]
 _CACHE_MIB = 512
+_SOME = 8
+"""Frames that the ranges of eight bits are found on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +41,16 @@ class OnnxEngine:
     """Batching gains nothing on a CPU: a frame takes one thread, and ``threads`` go at once.
 
     ``cache_mib`` bounds what is kept of one avatar's encoded frames (2.4 MB a frame at crop 160
-    and width 16, 19 MB at the published size); the others are encoded each time.
+    and width 16, 19 MB at the published size); the others are encoded each time. ``exact`` keeps
+    to 32 bits where eight would do.
     """
 
     name = "onnxruntime"
 
-    def __init__(self, threads: int = 1, cache_mib: float = _CACHE_MIB) -> None:
+    def __init__(
+        self, threads: int = 1, cache_mib: float = _CACHE_MIB, *, exact: bool = False
+    ) -> None:
+        self._exact = exact
         self._cache_bytes = cache_mib * 2**20
         self._options = onnxruntime.SessionOptions()
         self._options.intra_op_num_threads = 1
@@ -68,13 +74,14 @@ class OnnxEngine:
         kept = min(len(avatar.frames), max(1, int(self._cache_bytes // each)))
         # in this thread alone: those of the pool paint, and must not wait behind this
         others = [_encoded(encoder, avatar, frame) for frame in range(1, kept)]
-        self._ready[avatar] = _Ready(
-            self._session(graphs.audio_encoder(ear)),
-            encoder,
-            self._session(graphs.decoder(weights, avatar.crop)),
-            compositor,
-            [first, *others],
-        )
+        levels = [first, *others]
+        models = graphs.audio_encoder(ear), graphs.decoder(weights, avatar.crop)
+        if self._exact:
+            hearing, painter = map(self._session, models)
+        else:
+            some = levels[:: max(1, kept // _SOME)]
+            hearing, painter = onnx_int8.networks(avatar.name, *models, some, self._session)
+        self._ready[avatar] = _Ready(hearing, encoder, painter, compositor, levels)
 
     def encode(self, avatar: Avatar, windows: Sequence[Array]) -> list[Array]:
         """See the port."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from gpu_node.avatars.crops import image_input
 from gpu_node.avatars.package import Avatar
 from gpu_node.compositor import Compositor
-from gpu_node.engine import FrameJob
+from gpu_node.engine import Engine, FrameJob
 from gpu_node.engine.onnx_cpu import OnnxEngine
 from gpu_node.engine.torch_engine import TorchEngine
 from gpu_node.engine.torch_precision import LEAST_PSNR_DB, psnr_db, sample, speech
@@ -37,13 +37,24 @@ def exactness(avatar: Avatar) -> dict[str, Figure]:
             for one in plain
         ]
     )
-    for name, engine in (("onnx", OnnxEngine(1)), ("torch", TorchEngine("cpu"))):
+    engines: tuple[tuple[str, Engine], ...] = (
+        ("onnx", OnnxEngine(1, exact=True)),
+        ("onnx_int8", OnnxEngine(1)),
+        ("torch", TorchEngine("cpu")),
+    )
+    for name, engine in engines:
         engine.prepare(avatar, compositor)
         made = engine.render([FrameJob(avatar, 0, one) for one in speech()])
         pictures = torch.stack([torch.from_numpy(one.copy()) for one in made])
         figures[f"psnr_{name}_picture_db"] = _figure(
             pictures.float() / 255, wanted.float() / 255, "whole picture, encoder cached"
         )
+        if name == "onnx_int8":
+            x, y, w, h = avatar.box(0)
+            made_box, wanted_box = (one[:, y : y + h, x : x + w] for one in (pictures, wanted))
+            figures[f"psnr_{name}_mouth_db"] = _figure(
+                made_box.float() / 255, wanted_box.float() / 255, "brightness in the mouth's box"
+            )
         engine.close()
     return figures
 

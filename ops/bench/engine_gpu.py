@@ -127,7 +127,7 @@ def _exact(engine: TorchEngine) -> Figure:
     avatar = shortened(load_avatar("demo"))
     engine.prepare(avatar, Compositor(avatar))
     jobs = _jobs([avatar], 8)
-    other = OnnxEngine(1)
+    other = OnnxEngine(1, exact=True)
     other.prepare(avatar, Compositor(avatar))
     made, wanted = (
         torch.from_numpy(np.stack(one.render(jobs)).astype(np.float64) / 255)

@@ -58,6 +58,13 @@ def test_what_was_full_in_the_trial_that_failed_is_the_limit(
     assert found.limits == pytest.approx(limits)
 
 
+@pytest.mark.parametrize(("found", "sessions"), [(0, 0), (1, 1), (2, 1), (8, 6), (100, 85)])
+def test_sessions_in_rooms_of_their_own_are_fewer_than_streams_in_one(
+    found: int, sessions: int
+) -> None:
+    assert capacity.in_own_rooms(found) == sessions
+
+
 def test_where_no_trial_failed_the_largest_one_tells_what_would() -> None:
     found = capacity.tried(BY_COSTS, 20, [HELD, replace(HELD, streams=15)], 0, on_gpu=True)
 
@@ -170,10 +177,13 @@ def test_a_search_that_runs_out_of_time_answers_what_has_held() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fps", "late_ms", "holds"), [(25, 12, True), (24.4, 12, False), (25, 31, False)]
+    ("fps", "late_ms", "busy", "holds"),
+    [(25, 12, 0.8, True), (24.4, 12, 0.8, False), (25, 31, 0.8, False), (25, 12, 0.95, False)],
 )
-def test_a_trial_holds_at_full_speed_and_in_time(fps: float, late_ms: float, holds: bool) -> None:
-    assert Trial(fps, late_ms).holds is holds
+def test_a_trial_holds_at_full_speed_in_time_and_with_some_machine_to_spare(
+    fps: float, late_ms: float, busy: float, holds: bool
+) -> None:
+    assert Trial(fps, late_ms, busy).holds is holds
 
 
 def test_what_was_measured_is_remembered_by_what_it_was_measured_of(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ _MOST_LEVELS = 2
 
 # of the frames that have boxes here, the first two are kept: both of an engine's ways are run
 _ENGINES: dict[str, Callable[[], Engine]] = {
-    "onnx": lambda: OnnxEngine(2, cache_mib=0.25),
+    "onnx": lambda: OnnxEngine(2, cache_mib=0.25, exact=True),
     "torch": lambda: TorchEngine("cpu", cache_bytes=4 * 28_224 * 4),
 }
 _BOXES = {

@@ -43,7 +43,9 @@ def avatars(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Avatar]:
 
 @pytest.fixture(scope="module", params=["onnx", "torch"])
 def engine(request: pytest.FixtureRequest, avatars: dict[str, Avatar]) -> Iterator[Engine]:
-    made: Engine = OnnxEngine(2) if request.param == "onnx" else TorchEngine("cpu", max_batch=4)
+    made: Engine = (
+        OnnxEngine(2, exact=True) if request.param == "onnx" else TorchEngine("cpu", max_batch=4)
+    )
     for one in avatars.values():
         made.prepare(one, Compositor(one))
     yield made

@@ -197,8 +197,8 @@ class Performance:
         self._metrics.frames.labels("speaking").inc()
 
     async def _paint(self) -> None:
-        """One picture after the other. One that nobody waits for any more is left out, and so is one
-        that would come too late where a later one is asked for already: else all would be late."""
+        """One picture after the other. One that nobody waits for any more is left out, and so is
+        one that would come too late where a later one is asked for: else all would be late."""
         takes_s = 0.0
         while True:
             line = await self._lines.get()

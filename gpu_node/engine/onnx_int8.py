@@ -73,7 +73,7 @@ def networks(
     return small if good and quicker else exact
 
 
-class _Given(CalibrationDataReader):
+class _Given(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, inputs: Sequence[Inputs]) -> None:
         self._left: Iterator[Inputs] = iter(inputs)
 

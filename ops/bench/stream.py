@@ -86,9 +86,6 @@ async def _acts(cell: StreamCell, size: Size, folder: Path, say: Say) -> Gathere
         got.interrupts = await acts.interruptions(room, size.samples)
         say("a voice in real time")
         got.speech = await acts.speech_delays(cell, room, 8)
-        say(f"sound against picture, {size.offset_s:.0f} s")
-        got.offsets = await acts.offsets(room, size.offset_s)
-        got.latency = acts.latencies(room.learner)
     say(f"{got.slots} streams at once, all speaking")
     got.rated = await acts.fares(cell, max(1, got.slots), size.rated_s)
     say(f"{size.sessions} sessions come and go")
@@ -98,6 +95,10 @@ async def _acts(cell: StreamCell, size: Size, folder: Path, say: Say) -> Gathere
     free = {**_ALONE, "RAPIDO_SLOTS": str(_MOST_TRIED)}
     await asyncio.to_thread(cell.start_worker, free)
     await _true_slots(cell, got, size, say)
+    async with acts.lesson(cell) as room:
+        say(f"sound against picture, {size.offset_s:.0f} s")
+        got.offsets = await acts.offsets(room, size.offset_s)
+        got.latency = acts.latencies(room.learner)
     return got
 
 

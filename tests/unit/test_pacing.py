@@ -272,6 +272,22 @@ def test_pictures_that_nobody_waits_for_any_more_are_left_out() -> None:
     perform(act)
 
 
+def test_a_picture_that_would_come_too_late_gives_way_to_one_that_can_be_in_time() -> None:
+    async def act(stage: Stage, _: object) -> None:
+        stage.speech(2.0)
+        await stage.out.full.wait()  # three are asked for, due 40 ms apart
+        nearly_due = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.075, nearly_due.set)
+        await nearly_due.wait()
+
+        stage.answers[0].set_result(picture(1))
+        await stage.out.until(lambda: len(stage.asked) > 1)
+
+        assert stage.asked[1].frame == 2
+
+    perform(act)
+
+
 def test_an_interruption_drops_what_is_begun_and_its_error_with_it() -> None:
     async def act(stage: Stage, performing: asyncio.Task[None]) -> None:
         stage.speech(2.0)

@@ -280,11 +280,11 @@ def test_a_shelf_of_smaller_pictures_makes_what_it_loads_smaller(tmp_path: Path)
         stage = Stage(tmp_path)
         shelf = Shelf(stage.inference, stage.source, 1000.0, 96)
         await shelf.refresh()
-        avatar, compositor = await shelf.get("anna")
 
-        assert avatar.size == (96, 96)
-        assert compositor.compose(0, None).shape == (144, 96)
-        assert avatar.cut(0).shape == (96, 96, 3)
+        async with shelf.lent("anna") as (avatar, compositor):
+            assert avatar.size == (96, 96)
+            assert compositor.compose(0, None).shape == (144, 96)
+            assert avatar.cut(0).shape == (96, 96, 3)
         stage.close()
 
     asyncio.run(play())

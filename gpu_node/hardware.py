@@ -39,6 +39,13 @@ def cores() -> int:
     return len(psutil.Process().cpu_affinity()) or 1
 
 
+def idle_s() -> float:
+    """How long those cores had nothing to do, added up, since the machine began."""
+    each = psutil.cpu_times(percpu=True)
+    mine = [each[core] for core in psutil.Process().cpu_affinity() if core < len(each)]
+    return sum(one.idle + getattr(one, "iowait", 0.0) for one in mine)
+
+
 def resident_bytes() -> int:
     """Memory that this process has."""
     return int(psutil.Process().memory_info().rss)

@@ -34,8 +34,9 @@ Picture = npt.NDArray[np.uint8]
 class Shot:
     """A picture on its way out: ``number`` is its 40 ms of the segment, -1 in silence.
 
-    ``picture`` is None until it was painted; ``over`` once nobody waits for it any more. ``due`` is
-    on the loop's clock, ``behind`` how much later that is than a tick after the one before it.
+    ``picture`` is None until it was painted; ``over`` once nobody waits for it any more,
+    ``cleared`` where that is because its sound was dropped. ``due`` is on the loop's clock,
+    ``behind`` how much later that is than a tick after the one before it.
     """
 
     still: Picture
@@ -44,6 +45,7 @@ class Shot:
     due: float = 0.0
     behind: float = 0.0
     over: bool = False
+    cleared: bool = False
 
 
 class SoundOut(Protocol):
@@ -85,7 +87,8 @@ class Pacer:
         self._empty_at = 0.0
         self._due = 0.0
         self._epoch = 0
-        self._waits = 0
+        self._surprises = 0
+        self._shown_due = 0.0
         self._pending: dict[Shot, asyncio.TimerHandle] = {}
 
     @property
@@ -111,7 +114,7 @@ class Pacer:
         async with asyncio.timeout(_STUCK_S):
             await self._sound.push(pcm)
         if epoch != self._epoch:
-            shot.over = True
+            shot.over = shot.cleared = True
             return shot
         self._empty_at = self._loop.time() + self._lead_after(began, before)
         self._schedule(shot, self._empty_at - FRAME_S + PICTURE_LATER_S)
@@ -120,15 +123,17 @@ class Pacer:
     def _lead_after(self, began: float, before: float) -> float:
         """Of the queue's sound now that a push came back that ``began`` with ``before`` queued."""
         waited = self._loop.time() - began > _WAITED_S
-        self._waits = self._waits + 1 if waited else 0
         expected = before + FRAME_S > QUEUE_S - _DOUBT_S
-        if waited and (expected or self._waits >= _CONVINCED):
+        self._surprises = self._surprises + 1 if waited and not expected else 0
+        if waited and (expected or self._surprises >= _CONVINCED):
             return QUEUE_S
         return min(self.lead_s + FRAME_S, QUEUE_S + FRAME_S)
 
     def paint(self, shot: Shot, picture: Picture) -> None:
-        """Gives the shot its picture: shown when it is due, at once where that is past."""
-        if shot.over:
+        """Gives the shot its picture: shown when it is due, at once where that is past. One that
+        was held is shown where no later one was: a late mouth is more than a face that stands.
+        """
+        if shot.cleared or shot.due < self._shown_due:
             return
         shot.picture = picture
         if self._loop.time() >= shot.due:
@@ -141,11 +146,12 @@ class Pacer:
         """
         dropped = sum(shot.number >= 0 for shot in self._pending)
         self._epoch += 1
+        self._surprises = 0
         self._sound.clear()
         now = self._empty_at = self._loop.time()
         resumes_at = now + PICTURE_LATER_S
         for shot in list(self._pending):
-            shot.picture, shot.number, shot.over = shot.still, -1, True
+            shot.picture, shot.number, shot.over, shot.cleared = shot.still, -1, True, True
             if not now < shot.due < resumes_at:
                 self._drop(shot)
         self._due = min(self._due, resumes_at - FRAME_S)
@@ -170,17 +176,20 @@ class Pacer:
         for earlier in list(self._pending):
             if earlier is shot:
                 break
+            if not earlier.over:
+                self._on_held()
             self._drop(earlier)
-            self._on_held()
         if shot.picture is not None:
             self._show(shot)
 
     def _show(self, shot: Shot) -> None:
         assert shot.picture is not None
         self._drop(shot)
+        self._shown_due = shot.due
         self._pictures.show(shot.picture, shot.number)
         self._on_shown(max(0.0, self._loop.time() - shot.due) + shot.behind)
 
     def _drop(self, shot: Shot) -> None:
         shot.over = True
-        self._pending.pop(shot).cancel()
+        if (timer := self._pending.pop(shot, None)) is not None:
+            timer.cancel()

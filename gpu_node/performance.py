@@ -92,6 +92,7 @@ class Performance:
         if self._leaving:
             self._metrics.dropped.inc(self._pacer.clear())
         self._generation += 1
+        self._spoken_until = 0.0
         over = list(dict.fromkeys([*self._leaving, *self._segments]))
         for handle in [h for _, h in self._leaving.values() if h is not None]:
             handle.cancel()
@@ -112,6 +113,8 @@ class Performance:
                 segment = self._head()
                 if segment is not None and await self._has_next(segment):
                     await self._speak(segment)
+                elif segment is not None and segment.done:
+                    continue
                 else:
                     await self._idle()
                 self._tick += 1
@@ -121,6 +124,7 @@ class Performance:
             painting.cancel()
             self.interrupt()
             self._pacer.stop()
+            await asyncio.gather(painting, return_exceptions=True)
 
     def _head(self) -> Segment | None:
         while self._segments:
@@ -139,6 +143,8 @@ class Performance:
     async def _has_next(self, segment: Segment) -> bool:
         """Waits for sound that is late while there is some left to hear, then idles."""
         while not segment.ready(segment.margin_s):
+            if segment.done:
+                return False
             patience_s = self._pacer.lead_s - _LEAST_LEAD_S
             if segment.frame == 0 or patience_s <= 0.0 or segment.margin_s > 0.0:
                 if segment.frame > 0:
@@ -168,8 +174,11 @@ class Performance:
 
     async def _speech(self) -> None:
         """Waits until there is some to go on with."""
-        while not (self._segments and self._segments[0].ready(self._segments[0].margin_s)):
-            changed = self._segments[0].arrived if self._segments else self._said
+        while True:
+            head = self._segments[0] if self._segments else None
+            if head is not None and (head.done or head.ready(head.margin_s)):
+                return
+            changed = self._said if head is None else head.arrived
             changed.clear()
             await changed.wait()
 
@@ -213,7 +222,7 @@ class Performance:
             try:
                 picture = await self._inference.picture(work)
             except Exception:
-                if not line.shot.over:
+                if not line.shot.cleared:
                     raise
             else:
                 self._pacer.paint(line.shot, picture)

@@ -8,14 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 
 import numpy as np
-import psutil
 from livekit import rtc
 
 from control.contracts.worker import RoomAccess
@@ -24,7 +22,7 @@ from gpu_node.capacity import Load
 from gpu_node.compositor import Compositor
 from gpu_node.features import FPS
 from gpu_node.gpu import Gpu
-from gpu_node.hardware import cores, resident_bytes
+from gpu_node.hardware import cores, idle_s, resident_bytes
 from gpu_node.inference import Inference
 from gpu_node.metrics import Metrics
 from gpu_node.pacing import Pacer
@@ -187,7 +185,12 @@ class Probe:
 
     async def holds(self, streams: int) -> bool:
         """Do so many hold?"""
-        trial = await self.trial(streams)
+        try:
+            trial = await self.trial(streams)
+        except TimeoutError:
+            _log.warning("capacity: %d streams: their sound is stuck", streams)
+            await self._shrink(0)
+            return False
         _log.info(
             "capacity: %d streams: %.1f fps, 99 %% of the frames at most %.0f ms late, "
             "%.0f %% of the cores busy",
@@ -217,7 +220,7 @@ class Probe:
         trial = Trial(
             min(fps for fps, _ in seen),
             max(late_ms for _, late_ms in seen),
-            1.0 - spent.idle_s / spent.clock_s / (os.cpu_count() or 1),
+            1.0 - spent.idle_s / spent.clock_s / cores(),
         )
         self.loads.append(self._load(streams, trial.holds, spent))
         return trial
@@ -229,7 +232,7 @@ class Probe:
             self._inference.thread.busy_s,
             time.thread_time(),
             time.process_time(),
-            psutil.cpu_times().idle,
+            idle_s(),
             encoded or Encoded("", 0, 0.0),
         )
 

@@ -31,6 +31,7 @@ _ENCODERS = {
     "software": rtc.VideoEncoderBackend.ENCODER_BACKEND_SOFTWARE,
     "nvenc": rtc.VideoEncoderBackend.ENCODER_BACKEND_NVENC,
 }
+_STATS_S = 1.0
 _NO_LEARNERS = (
     rtc.ParticipantKind.PARTICIPANT_KIND_AGENT,
     rtc.ParticipantKind.PARTICIPANT_KIND_EGRESS,
@@ -140,7 +141,7 @@ class Tracks:
             if publication.kind != rtc.TrackKind.KIND_VIDEO or publication.track is None:
                 continue
             try:
-                told = await publication.track.get_stats()
+                told = await asyncio.wait_for(publication.track.get_stats(), _STATS_S)
             except Exception as error:  # noqa: BLE001 - the library raises nothing narrower
                 _log.warning("the encoder's figures are not known: %s", error)
                 continue

@@ -180,6 +180,8 @@ class Worker:
         except (rtc.ConnectError, TimeoutError) as error:
             _log.warning("the probe room is away (%s): slots by costs alone", error)
             return expected
+        if not probe.loads:
+            return expected
         assert self._studio is not None
         on_gpu = self._studio.inference.engine.name == "torch"
         most = capacity.in_own_rooms(most)

@@ -88,6 +88,8 @@ async def main() -> None:
         task = asyncio.create_task(publish(url, token, rooms[room], relay=bool(relay)))
         running.add(task)
         task.add_done_callback(running.discard)
+    for over in rooms.values():
+        over.set()
     await asyncio.gather(*running)
 
 

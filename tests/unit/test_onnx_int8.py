@@ -115,6 +115,25 @@ def test_what_is_worse_or_slower_in_eight_bits_stays_exact(
     assert all(np.array_equal(one, other) for one, other in zip(made, wanted, strict=True))
 
 
+def test_an_avatar_that_cannot_be_had_in_eight_bits_is_shown_exactly(
+    demo: Avatar,
+    exact: OnnxEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(*_: object) -> bytes:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(onnx_int8, "_quantised", broken)
+    engine = prepared(demo)
+
+    made, wanted = spoken(engine, demo), spoken(exact, demo)
+
+    engine.close()
+    assert "eight bits cannot be had" in caplog.text
+    assert all(np.array_equal(one, other) for one, other in zip(made, wanted, strict=True))
+
+
 def test_what_follows_the_last_depthwise_convolution_stays_exact(demo: Avatar) -> None:
     model = graphs.decoder(graphs.Weights(demo.generator_path), demo.crop)
 

@@ -141,6 +141,45 @@ def test_a_picture_that_is_not_there_before_the_next_is_due_is_held_and_never_sh
     play(act)
 
 
+def test_a_held_picture_is_shown_where_no_later_one_was() -> None:
+    async def act(scene: Scene) -> None:
+        first = await scene.pacer.push(SOUND, STILL, 0)
+        await scene.pacer.push(SOUND, STILL, 1)
+        await scene.out.until(lambda: scene.held == 1)
+        assert scene.out.shown == []
+
+        scene.pacer.paint(first, picture(1))
+
+        assert scene.out.shown == [(1, 0)]
+
+    play(act)
+
+
+def test_a_slow_answer_of_a_short_queue_does_not_count_as_a_full_one() -> None:
+    async def act(scene: Scene) -> None:
+        for _ in range(3):
+            await scene.pacer.push(SOUND, STILL)
+        for _ in range(4):  # the queue is full: every push waits
+            waiting = asyncio.create_task(scene.pacer.push(SOUND, STILL))
+            await scene.out.full.wait()
+            asyncio.get_running_loop().call_later(0.02, scene.out.open.set)
+            await waiting
+            scene.out.open.clear()
+        scene.pacer.clear()
+        for _ in range(3):
+            await scene.pacer.push(SOUND, STILL)
+        scene.pacer.clear()
+        scene.out.pushed = 3  # the next answer is slow, though nothing is queued
+        slow = asyncio.create_task(scene.pacer.push(SOUND, STILL))
+        asyncio.get_running_loop().call_later(0.02, scene.out.open.set)
+
+        await slow
+
+        assert scene.pacer.lead_s < 0.06
+
+    play(act)
+
+
 def test_clearing_drops_sound_and_speaking_pictures_and_shuts_the_mouth() -> None:
     async def act(scene: Scene) -> None:
         shots = [await scene.pacer.push(SOUND, STILL, number) for number in (-1, 0, 1)]

@@ -27,12 +27,12 @@ up: $(DEMO) ## The local cell in the foreground, until Ctrl-C
 test: $(DEV) ## Every test, servers included; ARGS="-k name" narrows it
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(DEV) ## Lint, format, types, import arrows, template
+check: $(DEV) ## Lint, format, types, import arrows, templates
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/cfn-lint template.yaml
+	$(BIN)/cfn-lint template.yaml infra/*.yaml
 
 bench: $(DEV) ## Every bench, results under out/bench
 	$(BIN)/rapido bench all $(ARGS)

@@ -1,7 +1,7 @@
 """Eight bit integers on the CPU, where an avatar's pictures bear it and where it is quicker.
 
 Ranges are found by running the network on noise that comes and goes as syllables do; on speech its
-pictures differ no more than on that (decision 0012).
+pictures are held to 40 dB by a test (decision 0012).
 """
 
 from __future__ import annotations

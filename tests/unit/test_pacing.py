@@ -165,11 +165,9 @@ def test_a_slow_answer_of_a_short_queue_does_not_count_as_a_full_one() -> None:
             asyncio.get_running_loop().call_later(0.02, scene.out.open.set)
             await waiting
             scene.out.open.clear()
-        scene.pacer.clear()
-        for _ in range(3):
-            await scene.pacer.push(SOUND, STILL)
-        scene.pacer.clear()
-        scene.out.pushed = 3  # the next answer is slow, though nothing is queued
+        empty = asyncio.Event()
+        asyncio.get_running_loop().call_at(scene.pacer.empty_at, empty.set)
+        await empty.wait()  # the next answer is slow, though nothing is queued
         slow = asyncio.create_task(scene.pacer.push(SOUND, STILL))
         asyncio.get_running_loop().call_later(0.02, scene.out.open.set)
 

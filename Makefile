@@ -37,6 +37,7 @@ up: $(DEMO) ## The local cell in the foreground, until Ctrl-C
 	@$(BIN)/rapido up $(ARGS)
 
 test: $(DEV) $(PACKAGE) ## Every test, servers included; ARGS="-k name" narrows it
+	@$(BIN)/python -m ops.cell.livekit_binary # minutes, once: more than a test has
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(DEV) $(SAM) ## Lint, format, types, import arrows, templates

@@ -23,9 +23,12 @@ _ENGINE_SHARE = 0.8
 """Of the engine's time: the rest absorbs what comes at once."""
 _STREAM_CORES = 0.12
 """VP8 at 512 x 512, Opus and RTP of one stream (measured: 0.106 to 0.13 of a core)."""
+MOST_BUSY = 0.9
+"""Of the machine's cores. A full one holds for the seconds of a trial, its queues filling, and no
+longer."""
 _OF_FOUND = 0.85
-"""Of the streams that held in a trial: those have one room's connection and threads, sessions have
-their own, and learners beside (measured on two cores: 8 in a trial, 6 in rooms of their own)."""
+"""Streams in rooms of their own for the host's time of one in a trial: those there share one room's
+connection and threads (measured on two cores: 8 in a trial, 6 in rooms of their own)."""
 _ENCODER_SHARE = 0.9
 _LEAST_SHARE = 0.01
 _STREAM_BYTES = 8 * 2**20
@@ -72,9 +75,9 @@ class Load:
     """What a trial of ``streams`` took; shares are 0..1.
 
     engine_share: of the engine's thread. loop_share: of the event loop's thread, in processor time.
-    cores_share: of all cores. resident_bytes: of the process. encoder_share: of the GPU's video
-    encoder. encoded_by, encoded_fps, encode_ms: of one stream's encoder. None is what nobody
-    tells.
+    cores_share: of all cores. busy_share: of all cores, by whoever. resident_bytes: of the process.
+    encoder_share: of the GPU's video encoder. encoded_by, encoded_fps, encode_ms: of one stream's
+    encoder. None is what nobody tells.
     """
 
     streams: int
@@ -82,6 +85,7 @@ class Load:
     engine_share: float
     loop_share: float
     cores_share: float
+    busy_share: float
     resident_bytes: int
     encoder_share: float | None = None
     encoded_fps: float | None = None
@@ -120,9 +124,13 @@ def capacity(
     return Capacity(limits, wall_s * 1e3, core_s * 1e3, batch)
 
 
-def in_own_rooms(found: int) -> int:
-    """Sessions that hold where so many streams held in a trial."""
-    return max(min(1, found), int(found * _OF_FOUND))
+def in_own_rooms(found: int, loads: Sequence[Load]) -> int:
+    """Sessions that hold where ``found`` streams did, by what their trial left of the cores."""
+    busy = [one.busy_share for one in loads if one.holds and one.streams == found]
+    if not busy:
+        return found
+    room = MOST_BUSY * _OF_FOUND / max(busy[0], _LEAST_SHARE)
+    return min(found, max(1, int(found * room)))
 
 
 def tried(

@@ -184,7 +184,7 @@ class Worker:
             return expected
         assert self._studio is not None
         on_gpu = self._studio.inference.engine.name == "torch"
-        most = capacity.in_own_rooms(most)
+        most = capacity.in_own_rooms(most, probe.loads)
         found = capacity.tried(expected, most, probe.loads, probe.resident_bytes, on_gpu=on_gpu)
         self._remembered.put(key, found)
         return found

@@ -1,4 +1,4 @@
-"""Finds the LiveKit server, or builds the pinned version once."""
+"""Finds the LiveKit server, or builds the pinned version once; ``python -m`` does it ahead."""
 
 from __future__ import annotations
 
@@ -96,3 +96,7 @@ def _tell_progress(
             )
         else:
             return
+
+
+if __name__ == "__main__":
+    livekit_server()

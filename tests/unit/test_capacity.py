@@ -29,8 +29,8 @@ def test_the_smaller_of_engine_and_cores_is_the_limit(
 
 MIB = 2**20
 BY_COSTS = capacity.capacity(0.002, 0.001, 4, cores=4, cpu_share=1.0, on_gpu=True)
-HELD = Load(20, True, 0.5, 0.3, 0.2, 500 * MIB, encoded_fps=25.0, encode_ms=3.0)
-FAILED = Load(30, False, 0.96, 0.48, 0.3, 600 * MIB, encoded_fps=24.0, encode_ms=4.0)
+HELD = Load(20, True, 0.5, 0.3, 0.2, 0.3, 500 * MIB, encoded_fps=25.0, encode_ms=3.0)
+FAILED = Load(30, False, 0.96, 0.48, 0.3, 0.4, 600 * MIB, encoded_fps=24.0, encode_ms=4.0)
 
 
 @pytest.mark.parametrize(
@@ -58,11 +58,21 @@ def test_what_was_full_in_the_trial_that_failed_is_the_limit(
     assert found.limits == pytest.approx(limits)
 
 
-@pytest.mark.parametrize(("found", "sessions"), [(0, 0), (1, 1), (2, 1), (8, 6), (100, 85)])
-def test_sessions_in_rooms_of_their_own_are_fewer_than_streams_in_one(
-    found: int, sessions: int
+@pytest.mark.parametrize(
+    ("found", "busy_share", "sessions"),
+    [(1, 0.9, 1), (2, 0.55, 2), (8, 0.88, 6), (8, 0.9, 6), (100, 0.9, 85), (24, 0.2, 24)],
+)
+def test_sessions_in_rooms_of_their_own_are_as_many_as_the_cores_have_room_for(
+    found: int, busy_share: float, sessions: int
 ) -> None:
-    assert capacity.in_own_rooms(found) == sessions
+    trial = replace(HELD, streams=found, busy_share=busy_share)
+    failed = replace(FAILED, streams=found + 1, busy_share=1.0)
+
+    assert capacity.in_own_rooms(found, [failed, trial]) == sessions
+
+
+def test_where_no_stream_held_none_is_announced() -> None:
+    assert capacity.in_own_rooms(0, [FAILED]) == 0
 
 
 def test_where_no_trial_failed_the_largest_one_tells_what_would() -> None:

@@ -97,7 +97,7 @@ lock: $(DEV) ## Compiles pyproject.toml's pins into the requirements files
 	$(LOCK) --extra dev -o requirements-dev.txt
 	$(LOCK) --extra control -c requirements-dev.txt $(NOT_SHIPPED:%=--no-emit-package %) -o requirements.txt
 	$(LOCK) --extra sam -o requirements-sam.txt
-	$(LOCK) --extra lambda -o requirements-lambda.txt
+	$(LOCK) --extra lambda -c requirements-dev.txt -o requirements-lambda.txt
 	$(LOCK) --extra worker-cpu -c requirements-dev.txt -o gpu_node/requirements-cpu.txt
 	$(LOCK) --extra worker-gpu -c requirements-dev.txt -o gpu_node/requirements-gpu.txt
 	$(LOCK) --extra demo -c requirements-dev.txt -o requirements-demo.txt

@@ -27,6 +27,7 @@ _ON_LAMBDA = "/var/task"
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 _READ_BY_ALL = 0o644 << 16
 _CHALICE_AT_RUN_TIME = ("__init__.py", "app.py")  # all that Chalice's own packages hold of it
+_NEVER_RUN = ("bin", "aws_lambda_powertools/event_handler")  # the latter routes, as Chalice does
 _NEVER_READ = ("*.pyi", "*.c")
 
 
@@ -69,7 +70,8 @@ def _prune(folder: Path) -> None:
     for pattern in _NEVER_READ:
         for path in folder.rglob(pattern):
             path.unlink()
-    shutil.rmtree(folder / "bin", ignore_errors=True)
+    for name in _NEVER_RUN:
+        shutil.rmtree(folder / name)
     (folder / ".lock").unlink(missing_ok=True)
 
 

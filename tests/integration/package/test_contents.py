@@ -17,6 +17,7 @@ from ops.package import IMAGE_PYTHON, PYTHON, build
 
 GLIBC_OF_LAMBDA = (2, 26)  # Amazon Linux 2, the image of python3.11
 NEEDED_TO_BUILD_ONLY = {"pip", "setuptools", "wheel", "click", "inquirer", "boto3", "botocore"}
+OURS = ("app.py", "control/")
 _UNCHECKED = 0b01
 
 
@@ -48,8 +49,8 @@ def test_its_sources_are_the_control_planes(code: Path) -> None:
     )  # fmt: skip
     ours = {name for name in listed.stdout.splitlines() if (ROOT / name).exists()}
 
-    assert {name for name in files(code) if name == "app.py" or name.startswith("control/")} == (
-        ours | {one for one in files(code) if one.endswith(".pyc") and source_of(one) in ours}
+    assert {name for name in files(code) if source_of(name).startswith(OURS)} == (
+        ours | {name for name in files(code) if source_of(name) in ours}
     )
     for name in ours:
         assert (code / name).read_bytes() == (ROOT / name).read_bytes()
@@ -65,8 +66,7 @@ def test_every_other_file_is_one_that_a_requirement_brought(code: Path) -> None:
     strange = {
         name
         for name in files(code)
-        if not name.startswith(("app.py", "control/", "__pycache__/app."))
-        and source_of(name) not in brought
+        if not source_of(name).startswith(OURS) and source_of(name) not in brought
     }
 
     assert strange == set()

@@ -20,7 +20,7 @@ PLATFORM = "x86_64-manylinux2014"
 """Runtime and Architectures of template.yaml: that image has glibc 2.26."""
 
 IMAGE_PYTHON = ROOT / ".venv-lambda" / "bin" / "python"
-"""That Python, with what AWS's image holds beside it (boto3, the runtime client), nothing of ours."""
+"""That Python with what AWS's image holds, boto3 and the runtime client, and nothing of ours."""
 
 ZIP = ROOT / "build" / "control.zip"
 _ON_LAMBDA = "/var/task"

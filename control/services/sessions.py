@@ -276,23 +276,6 @@ def webhook(cell: Cell, body: bytes, authorization: str) -> None:
         end(cell, name, "The room was closed.")
 
 
-def ready(cell: Cell) -> dict[str, str]:
-    """Each dependency by name: ok, or what is wrong."""
-    state: dict[str, str] = {}
-    checks: dict[str, Any] = {
-        "store": cell.store.ping,
-        "workflows": cell.workflows.ping,
-        "records": cell.records.ping,
-    }
-    for name, check in checks.items():
-        try:
-            check()
-            state[name] = "ok"
-        except (StoreAway, RapidoError, OSError) as error:
-            state[name] = f"away: {error}"
-    return state
-
-
 def away(part: str) -> RapidoError:
     """The answer while a part is away."""
     return unavailable(part)

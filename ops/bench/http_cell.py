@@ -56,7 +56,7 @@ def start_http_cell(supervisor: Supervisor, folder: Path, store_url: str) -> Htt
         "StoreUrl": store_url,
         "DatabaseUrl": f"postgresql://{_NOWHERE}/none",
         "LivekitServers": json.dumps([{"region": REGION, "url": f"ws://{_NOWHERE}"}]),
-        "SecretId": "bench",
+        "LivekitSecretId": "bench",
     }
     urls = queue_urls(Template(template).resolve(parameters, {}, REGION), aws_url)
     plan = FunctionsPlan(str(template), parameters, urls, REGION, api_port, invoke_port)

@@ -119,7 +119,7 @@ def _records(
 
 
 def migrate() -> None:
-    """Makes the tables, as the database's owner: the one whose secret RDS keeps, or the URL's user."""
+    """Makes the tables, as their owner: the one whose secret RDS keeps, or the URL's user."""
     url = _setting("RAPIDO_DATABASE_URL")
     owner_secret = os.environ.get("RAPIDO_OWNER_SECRET_ID")
     if owner_secret:

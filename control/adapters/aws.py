@@ -11,7 +11,6 @@ from typing import Any
 from control.domain.errors import unavailable
 from control.services.ports import Hook
 
-
 _QUEUE_REGION = re.compile(r"https://sqs\.([a-z0-9-]+)\.")
 
 

@@ -86,8 +86,8 @@ def _around(names: str) -> str:
 
 
 def _client(url: str, region: str) -> Any:
-    """``cluster=true`` finds the primary of the cell's slot among the cluster's nodes; ``iam=CACHE``
-    sends the role's tokens as the URL's user."""
+    """``cluster=true`` finds the primary of the cell's slot among the cluster's nodes;
+    ``iam=CACHE`` sends the role's tokens as the URL's user."""
     plain, ours = split_options(url, "cluster", "iam")
     options: dict[str, Any] = {
         "decode_responses": True,

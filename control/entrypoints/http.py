@@ -212,7 +212,10 @@ def _caller(
 
 
 def _past_the_edge(cell: Cell, request: Request) -> None:
-    """Clients come by the public address: only there their place is told truly. Raises forbidden."""
+    """Clients come by the public address: only there their place is told truly.
+
+    Raises forbidden.
+    """
     shown = request.headers.get(forwarding.EDGE, "")
     if cell.edge_key and not hmac.compare_digest(shown.encode(), cell.edge_key.encode()):
         raise forbidden("Call the public address; a cell's own is for workers and other cells.")

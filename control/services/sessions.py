@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 from control.contracts.session import CreateSession, TokenRequest
 from control.domain import leases

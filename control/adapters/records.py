@@ -81,14 +81,15 @@ class PostgresRecords:
         try:
             # prepared statements would pin a proxy's connections
             return psycopg.connect(
-                self._url, connect_timeout=2, prepare_threshold=None, **self._password()
+                self._url, password=self._password(), connect_timeout=2, prepare_threshold=None
             )
         except psycopg.Error as error:
             raise unavailable("records") from error
 
-    def _password(self) -> dict[str, str]:
+    def _password(self) -> str | None:
+        """None: the URL's own."""
         if not self._iam:
-            return {}
+            return None
         at = urlsplit(self._url)
         host = f"{at.hostname}:{at.port}"
-        return {"password": token("rds-db", self._region, host, {"DBUser": at.username or ""})}
+        return token("rds-db", self._region, host, {"DBUser": at.username or ""})

@@ -7,17 +7,19 @@ import os
 from functools import cache
 from typing import Literal
 
-from control.adapters.aws import Secret, SqsQueue, StepFunctions
+from control.adapters import records
+from control.adapters.aws import ScalingGroups, Secret, SqsQueue, StepFunctions
+from control.adapters.home_records import HomeRecords
 from control.adapters.livekit import LivekitRooms
 from control.adapters.peer_calls import HttpPeerCalls, PeerCredentials
-from control.adapters.records import PostgresRecords
+from control.adapters.records import PostgresRecords, as_user
 from control.adapters.store import ValkeyStore
 from control.adapters.worker_calls import HttpWorkerCalls
 from control.domain.geography import REGIONS, Point
 from control.domain.rooms import LivekitServer
 from control.services import access
-from control.services.peer_ports import Peer
-from control.services.ports import Cell
+from control.services.peer_ports import Peer, PeerCalls
+from control.services.ports import Cell, Records
 
 _MOST_WARM_ROOMS = 20
 
@@ -80,7 +82,9 @@ def cell() -> Cell:
     name = _setting("RAPIDO_CELL")
     if region not in REGIONS:
         raise ConfigurationError(f"RAPIDO_REGION is {region!r}; known are {', '.join(REGIONS)}")
-    secret = Secret(_setting("RAPIDO_SECRET_ID"))
+    others = peers(os.environ.get("RAPIDO_PEERS", "[]"), name)
+    peer_calls = HttpPeerCalls(PeerCredentials(name))
+    home = os.environ.get("RAPIDO_HOME_CELL") or name
     return Cell(
         name=name,
         region=region,
@@ -89,13 +93,39 @@ def cell() -> Cell:
         store=ValkeyStore(_setting("RAPIDO_STORE_URL"), name, region),
         workflows=StepFunctions(_setting("RAPIDO_SETUP_MACHINE_ARN")),
         queue=SqsQueue(_setting("RAPIDO_RECORDS_QUEUE_URL")),
-        records=PostgresRecords(_setting("RAPIDO_DATABASE_URL")),
-        rooms=LivekitRooms(secret),
-        workers=HttpWorkerCalls(secret),
-        peer_calls=HttpPeerCalls(PeerCredentials(name)),
-        peers=peers(os.environ.get("RAPIDO_PEERS", "[]"), name),
+        records=_records(name, home, region, others, peer_calls),
+        rooms=LivekitRooms(Secret(_setting("RAPIDO_LIVEKIT_SECRET_ID"))),
+        workers=HttpWorkerCalls(Secret(_setting("RAPIDO_WORKER_SECRET_ID"))),
+        groups=ScalingGroups(),
+        home=home,
+        edge_key=os.environ.get("RAPIDO_EDGE_KEY", ""),
+        peer_calls=peer_calls,
+        peers=others,
         warm_rooms=_warm_rooms(os.environ.get("RAPIDO_WARM_ROOMS", "1")),
     )
+
+
+def _records(
+    name: str, home: str, region: str, others: tuple[Peer, ...], calls: PeerCalls
+) -> Records:
+    if name == home:
+        return PostgresRecords(_setting("RAPIDO_DATABASE_URL"), region)
+    for one in others:
+        if one.cell == home:
+            return HomeRecords(one, calls)
+    raise ConfigurationError(
+        f"RAPIDO_HOME_CELL is {home!r}, which RAPIDO_PEERS does not name; add it there"
+    )
+
+
+def migrate() -> None:
+    """Makes the tables, as their owner: the one whose secret RDS keeps, or the URL's user."""
+    url = _setting("RAPIDO_DATABASE_URL")
+    owner_secret = os.environ.get("RAPIDO_OWNER_SECRET_ID")
+    if owner_secret:
+        owner = Secret(owner_secret)
+        url = as_user(url, owner("username"), owner("password"))
+    records.migrate(url)
 
 
 def create_key(tenant: str, role: Literal["client", "operator"], key: str | None = None) -> str:

@@ -1,13 +1,17 @@
-"""Step Functions, SQS and Secrets Manager; botocore is loaded at the first call."""
+"""Step Functions, Auto Scaling, SQS and Secrets Manager; botocore is loaded at the first call."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from functools import cache, cached_property
 from typing import Any
 
 from control.domain.errors import unavailable
+from control.services.ports import Hook
+
+_QUEUE_REGION = re.compile(r"https://sqs\.([a-z0-9-]+)\.")
 
 
 @cache
@@ -18,11 +22,11 @@ def _session() -> Any:
     return get_session()
 
 
-def _client(service: str) -> Any:
+def _client(service: str, region: str | None = None) -> Any:
     from botocore.config import Config
 
     quick = Config(connect_timeout=2, read_timeout=5, retries={"max_attempts": 2})
-    return _session().create_client(service, config=quick)
+    return _session().create_client(service, region, config=quick)
 
 
 class Secret:
@@ -108,6 +112,39 @@ class StepFunctions:
                 raise
 
 
+class ScalingGroups:
+    """Lifecycle actions of nodes that go; one that is over already is nothing to do."""
+
+    @cached_property
+    def _groups(self) -> Any:
+        return _client("autoscaling")
+
+    def extend(self, hook: Hook) -> bool:
+        """Starts the hook's time anew; False where the action is over."""
+        return self._tell("record_lifecycle_action_heartbeat", hook)
+
+    def let_go(self, hook: Hook) -> bool:
+        """The node may be terminated; False where the action is over."""
+        return self._tell("complete_lifecycle_action", hook, LifecycleActionResult="CONTINUE")
+
+    def _tell(self, call: str, hook: Hook, **more: str) -> bool:
+        from botocore.exceptions import ClientError
+
+        try:
+            getattr(self._groups, call)(
+                AutoScalingGroupName=hook.group,
+                LifecycleHookName=hook.name,
+                InstanceId=hook.node_id,
+                LifecycleActionToken=hook.token,
+                **more,
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ValidationError":
+                raise
+            return False
+        return True
+
+
 class SqsQueue:
     """The queue from the outbox to the recorder."""
 
@@ -116,7 +153,9 @@ class SqsQueue:
 
     @cached_property
     def _sqs(self) -> Any:
-        return _client("sqs")
+        """In the queue's own region: the home cell's may be another."""
+        found = _QUEUE_REGION.match(self._url)
+        return _client("sqs", found.group(1) if found else None)
 
     def send(self, entries: Sequence[str]) -> None:
         """At most ten; raises unavailable when any was not taken."""

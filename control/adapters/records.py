@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
+from control.adapters.iam_tokens import split_options, token
 from control.domain.errors import unavailable
 
 _SQL = Path(__file__).parent / "sql"
@@ -24,18 +26,33 @@ _ADD_KEY = "insert into api_keys (digest, tenant, role) values (%s, %s, %s)"
 
 
 def migrate(url: str) -> None:
-    """Makes the tables; again and again is the same."""
+    """Makes the tables, and on RDS the user that functions are; again and again is the same.
+
+    ``url`` is the owner's.
+    """
     import psycopg
 
     with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
         connection.execute((_SQL / "schema.sql").read_bytes())
+        connection.execute((_SQL / "rights.sql").read_bytes())
+
+
+def as_user(url: str, name: str, password: str) -> str:
+    """The same database, entered by a password."""
+    plain, _ = split_options(url, "iam")
+    parts = urlsplit(plain)
+    at = f"{quote(name, safe='')}:{quote(password, safe='')}@{parts.hostname}:{parts.port}"
+    return parts._replace(netloc=at).geturl()
 
 
 class PostgresRecords:
     """A connection a call: only the recorder, new keys and the tick come here."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, region: str) -> None:
+        """``iam=true`` in the URL: its user shows the role's tokens."""
+        self._url, ours = split_options(url, "iam")
+        self._iam = ours.get("iam") == "true"
+        self._region = region
 
     def upsert(self, rows: Sequence[dict[str, Any]]) -> None:
         statement = (_SQL / "upsert_session.sql").read_text()
@@ -63,6 +80,16 @@ class PostgresRecords:
 
         try:
             # prepared statements would pin a proxy's connections
-            return psycopg.connect(self._url, connect_timeout=2, prepare_threshold=None)
+            return psycopg.connect(
+                self._url, password=self._password(), connect_timeout=2, prepare_threshold=None
+            )
         except psycopg.Error as error:
             raise unavailable("records") from error
+
+    def _password(self) -> str | None:
+        """None: the URL's own."""
+        if not self._iam:
+            return None
+        at = urlsplit(self._url)
+        host = f"{at.hostname}:{at.port}"
+        return token("rds-db", self._region, host, {"DBUser": at.username or ""})

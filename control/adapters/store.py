@@ -7,17 +7,21 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import valkey
 from valkey import exceptions as errors
 from valkey.backoff import ExponentialBackoff
 from valkey.cluster import ValkeyCluster
+from valkey.credentials import CredentialProvider
 from valkey.retry import Retry
 
 from control.adapters import store_rows as rows
+from control.adapters.iam_tokens import split_options, token
 from control.adapters.peer_store import PeerStoreMixin
 from control.domain import leases
 from control.domain.queueing import Line
@@ -81,19 +85,36 @@ def _around(names: str) -> str:
     return f",{names}," if names else ","
 
 
-def _client(url: str) -> Any:
-    """``…?cluster=true`` finds the primary of the cell's slot among the cluster's nodes."""
-    plain, _, query = url.partition("?")
+def _client(url: str, region: str) -> Any:
+    """``cluster=true`` finds the primary of the cell's slot among the cluster's nodes;
+    ``iam=CACHE`` sends the role's tokens as the URL's user."""
+    plain, ours = split_options(url, "cluster", "iam")
     options: dict[str, Any] = {
         "decode_responses": True,
         "socket_timeout": _ANSWER_TIMEOUT_S,
         "socket_connect_timeout": _ANSWER_TIMEOUT_S,
     }
-    if query == "cluster=true":
+    if "iam" in ours:
+        parts = urlsplit(plain)
+        options["credential_provider"] = _RoleTokens(parts.username or "", ours["iam"], region)
+        plain = plain.replace(f"{parts.username}@", "", 1)
+    if ours.get("cluster") == "true":
         return cast(Any, ValkeyCluster).from_url(plain, **options)
     retry = Retry(ExponentialBackoff(cap=0.4, base=0.02), 3)
     again = [valkey.ConnectionError, valkey.TimeoutError]
     return valkey.Valkey.from_url(plain, retry=retry, retry_on_error=again, **options)
+
+
+@dataclass(frozen=True)
+class _RoleTokens(CredentialProvider):
+    """A new token for each connection."""
+
+    user: str
+    cache: str
+    region: str
+
+    def get_credentials(self) -> tuple[str, str]:
+        return self.user, token("elasticache", self.region, self.cache, {"User": self.user})
 
 
 class ValkeyStore(PeerStoreMixin):
@@ -105,11 +126,16 @@ class ValkeyStore(PeerStoreMixin):
     def __init__(
         self, url: str, cell: str, region: str, clock: Callable[[], int] | None = None
     ) -> None:
-        self._valkey = _client(url)
+        self._url = url
         self._prefix = f"{{{cell}}}:"
         self._region = region
         self._clock = clock
         self._failed: tuple[float, frozenset[str]] = (-1e9, frozenset())
+
+    @cached_property
+    def _valkey(self) -> Any:
+        """A cluster's client asks for its nodes at once: not before the first call needs them."""
+        return self._guard(lambda: _client(self._url, self._region))
 
     def place(self, ask: Placing) -> Placed:
         given = {name: value for name in _GIVEN if (value := getattr(ask, name)) is not None}
@@ -261,6 +287,10 @@ class ValkeyStore(PeerStoreMixin):
             }
             for name, raw in sorted(known.items())
         ]
+
+    def used(self, worker_id: str) -> int:
+        """Leases on that worker; 0 of one the store does not know."""
+        return int(self._call("hget", self._prefix + "used", worker_id) or 0)
 
     def counts(self) -> dict[str, int]:
         """Open and recent sessions by status."""

@@ -112,6 +112,20 @@ class SummaryHeard(Message):
     sequence: Sequence
 
 
+class KeyFacts(Message):
+    """What the home cell knows of a client key, to a peer that was shown it; 0 is no limit.
+
+    ``left_s`` is how long the key lives yet, None for ever.
+    """
+
+    tenant: str
+    role: Literal["client", "operator"]
+    most_sessions: int = 0
+    requests_per_s: int = 0
+    weight: float = 1.0
+    left_s: float | None = None
+
+
 class HandOver(CreateSession):
     """Body of ``POST /api/v1/cell/sessions``: a client's request as a peer got it.
 

@@ -12,7 +12,7 @@ from chalice.app import Blueprint
 from control.contracts.cell import Fleet, Health, Ready, WorkerPage, WorkerView
 from control.contracts.worker import Hardware, WorkerState
 from control.entrypoints.http import Answer, Call, endpoint
-from control.services import sessions, workers
+from control.services import readiness, sessions, workers
 from control.version import __version__
 
 blueprint = Blueprint(__name__)
@@ -29,7 +29,7 @@ def health(call: Call) -> Answer:
 @endpoint(blueprint, "GET", "/health/ready", auth="anyone", answers={200: Ready, 503: Ready})
 def health_ready(call: Call) -> Answer:
     """Whether new sessions can be had here; the records may be away without harm."""
-    state = sessions.ready(call.cell)
+    state = readiness.ready(call.cell)
     fit = all(state[name] == "ok" for name in _NEEDED)
     body = Ready(status="ready" if fit else "unready", cell=call.cell.name, dependencies=state)
     return Answer(200 if fit else 503, body)

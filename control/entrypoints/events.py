@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from control import bootstrap
-from control.entrypoints.telemetry import logger, traced
-from control.services import summaries, upkeep
+from control.entrypoints.telemetry import count, logger, traced
+from control.services import drains, summaries, upkeep
 
 
 @traced
@@ -19,6 +19,21 @@ def tick(event: dict[str, Any], context: Any) -> dict[str, int]:
     faults = summaries.push(cell)
     logger.info("tick", extra=dict(done) | ({"peers not told": faults} if faults else {}))
     return done
+
+
+@traced
+def node(event: dict[str, Any], context: Any) -> dict[str, int]:
+    """EC2's or AWS Health's word that nodes are about to go: no new lesson begins on them.
+
+    A rebalance recommendation is no more than a word: the node is fenced, nothing replaces it here.
+    """
+    del context
+    told = [str(part.rpartition("/")[2]) for part in event.get("resources", [])]
+    fenced = [one for one in told if drains.fence(bootstrap.cell(), one)]
+    if fenced:
+        logger.warning("nodes are to go", nodes=fenced, why=event.get("detail-type"))
+        count("NodesToGo", len(fenced))
+    return {"fenced": len(fenced)}
 
 
 @traced

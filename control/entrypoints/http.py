@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import re
 import time
@@ -203,10 +204,21 @@ def _caller(
         if "cell" in parameters:
             speaks_for(request.context or {}, f"cell-{parameters['cell']}")
         return None
+    _past_the_edge(cell, request)
     caller = access.authenticate(cell, request.headers.get("authorization", ""))
     if auth == "operator" and caller.role != "operator":
         raise forbidden("This call is for operators; use an operator's key.")
     return caller
+
+
+def _past_the_edge(cell: Cell, request: Request) -> None:
+    """Clients come by the public address: only there their place is told truly.
+
+    Raises forbidden.
+    """
+    shown = request.headers.get(forwarding.EDGE, "")
+    if cell.edge_key and not hmac.compare_digest(shown.encode(), cell.edge_key.encode()):
+        raise forbidden("Call the public address; a cell's own is for workers and other cells.")
 
 
 def signer(context: Mapping[str, Any]) -> str:

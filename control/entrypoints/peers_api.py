@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from chalice.app import Blueprint
 
-from control.contracts.cell import HandOver, Summary, SummaryHeard
+from control.contracts.cell import HandOver, KeyFacts, Summary, SummaryHeard
 from control.contracts.session import SessionView
-from control.domain.errors import Fault, forbidden, invalid
+from control.domain.errors import Fault, forbidden, invalid, not_found
 from control.domain.geography import Point
 from control.entrypoints.http import Answer, Call, endpoint, signer
 from control.entrypoints.sessions_api import started
@@ -43,10 +43,7 @@ def hear_peer(call: Call, cell: str) -> Answer:
 )  # fmt: skip
 def take_over(call: Call) -> Answer:
     """A client's request that a peer hands over; placed here or refused, never handed on."""
-    name = signer(blueprint.current_request.context)
-    if not name.startswith("cell-"):
-        raise forbidden(f"{name} is no cell; only a peer hands requests over.")
-    summaries.known_peer(call.cell, name.removeprefix("cell-"))
+    _from_a_peer(call)
     asked: HandOver = call.body
     location = None
     if asked.viewer is not None:
@@ -61,3 +58,22 @@ def take_over(call: Call) -> Answer:
     )
     count("SessionsTakenOver")
     return started(call.cell, session, new)
+
+
+@endpoint(
+    blueprint, "GET", "/api/v1/cell/keys/{digest}", auth="peer", answers={200: KeyFacts}
+)  # fmt: skip
+def show_key(call: Call, digest: str) -> Answer:
+    """What the home cell's records know of a key, by its SHA-256."""
+    _from_a_peer(call)
+    if call.cell.name != call.cell.home or (facts := call.cell.records.key(digest)) is None:
+        raise not_found("key", digest)
+    return Answer(200, KeyFacts.model_validate(facts))
+
+
+def _from_a_peer(call: Call) -> None:
+    """Raises forbidden."""
+    name = signer(blueprint.current_request.context)
+    if not name.startswith("cell-"):
+        raise forbidden(f"{name} is no cell; only a peer may ask this.")
+    summaries.known_peer(call.cell, name.removeprefix("cell-"))

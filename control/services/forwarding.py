@@ -17,6 +17,8 @@ TRY_S = 1.2
 """Four round trips over an ocean and a placement; a second try has as long."""
 PAUSE_S = 0.05, 0.15
 HOP = "x-rapido-hop"
+EDGE = "x-rapido-edge"
+"""What the edge sends to show that a call came through it."""
 _PASSED = ("content-type", "retry-after", "location", "www-authenticate")
 
 
@@ -39,7 +41,7 @@ def forward(
         return None
     passed = {
         name: headers[name]
-        for name in ("authorization", "content-type", "x-correlation-id")
+        for name in ("authorization", "content-type", "x-correlation-id", EDGE)
         if name in headers
     } | {HOP: "1"}
     ends_s = time.monotonic() + WITHIN_S

@@ -97,6 +97,16 @@ class Reaped:
 
 
 @dataclass(frozen=True)
+class Hook:
+    """A lifecycle action that waits: a node that its group wants gone."""
+
+    group: str
+    name: str
+    node_id: str
+    token: str
+
+
+@dataclass(frozen=True)
 class Waiting:
     """A queued session: how many of its tenant are before it, all lines, the smoothed interval
     between slots handed over (None before the second)."""
@@ -131,6 +141,7 @@ class Store(PeerStore, Protocol):
     def deregister(self, worker_id: str, registration: int) -> bool: ...
     def drain(self, worker_id: str) -> bool: ...
     def workers(self) -> list[dict[str, Any]]: ...
+    def used(self, worker_id: str) -> int: ...
     def counts(self) -> dict[str, int]: ...
     def reap(self, undriven_after_s: float) -> Reaped: ...
     def repairs(self) -> dict[str, int]: ...
@@ -167,6 +178,13 @@ class Records(Protocol):
     def add_key(self, digest: str, tenant: str, role: str) -> None: ...
     def key(self, digest: str) -> dict[str, Any] | None: ...
     def ping(self) -> None: ...
+
+
+class NodeGroups(Protocol):
+    """Auto Scaling groups, as far as a node that is to go concerns them."""
+
+    def extend(self, hook: Hook) -> bool: ...
+    def let_go(self, hook: Hook) -> bool: ...
 
 
 class Rooms(Protocol):
@@ -211,6 +229,12 @@ class Cell:
     peer_calls: PeerCalls
     peers: tuple[Peer, ...] = ()
     """The other cells; none: this one is alone."""
+    groups: NodeGroups | None = None
+    """None: nodes come and go by hand."""
+    home: str = ""
+    """The cell that keeps the records."""
+    edge_key: str = ""
+    """What the edge sends with clients' calls; empty: clients may call past it."""
     warm_rooms: int = 1
     """Rooms that a worker with free slots sits in before anyone asks."""
 

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 from control.contracts.session import CreateSession, TokenRequest
 from control.domain import leases
@@ -274,23 +273,6 @@ def webhook(cell: Cell, body: bytes, authorization: str) -> None:
     name = str((event.get("room") or {}).get("name", ""))
     if event.get("event") == "room_finished" and cell_of(name) == cell.name:
         end(cell, name, "The room was closed.")
-
-
-def ready(cell: Cell) -> dict[str, str]:
-    """Each dependency by name: ok, or what is wrong."""
-    state: dict[str, str] = {}
-    checks: dict[str, Any] = {
-        "store": cell.store.ping,
-        "workflows": cell.workflows.ping,
-        "records": cell.records.ping,
-    }
-    for name, check in checks.items():
-        try:
-            check()
-            state[name] = "ok"
-        except (StoreAway, RapidoError, OSError) as error:
-            state[name] = f"away: {error}"
-    return state
 
 
 def away(part: str) -> RapidoError:

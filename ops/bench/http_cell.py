@@ -82,7 +82,7 @@ def functions_plan(
         "StoreUrl": store_url,
         "DatabaseUrl": f"postgresql://{_NOWHERE}/none",
         "LivekitServers": json.dumps([{"region": REGION, "url": f"ws://{_NOWHERE}"}]),
-        "SecretId": "bench",
+        "LivekitSecretId": "bench",
     }
     urls = queue_urls(Template(template).resolve(parameters, {}, REGION), aws_url)
     return FunctionsPlan(str(template), parameters, urls, REGION, api_port, invoke_port)

@@ -310,8 +310,11 @@ async def growth_mb(cell: StreamCell, sessions: int, warm_up: int) -> float:
     process = psutil.Process(cell.pid)
     rss = []
     for count in (warm_up, sessions):
-        for _ in range(count // 2):  # two at a time: a machine may have been found late just now
-            await asyncio.gather(*(_come_and_go(cell) for _ in range(2)))
+        left = count
+        while left > 0:
+            at_once = min(2, left, max(1, cell.slots))  # it may have been found late just now
+            await asyncio.gather(*(_come_and_go(cell) for _ in range(at_once)))
+            left -= at_once
         await asyncio.sleep(2.0)
         rss.append(process.memory_info().rss / 2**20)
     return rss[1] - rss[0]

@@ -62,6 +62,8 @@ class Cell:
     template: Path = ROOT / "template.yaml"
     worker_module: str = "gpu_node"
     worker_env: Mapping[str, str] = field(default_factory=dict)
+    functions_env: Mapping[str, str] = field(default_factory=dict)
+    """More for the functions, as where another server plays a part of AWS."""
     on_event: Callable[[str], None] = print
     ready_timeout_s: float = 60.0
     link: CellLink | None = None
@@ -178,13 +180,13 @@ class Cell:
 
     def _deploy(self) -> dict[str, str]:
         """Makes what the template says in the local AWS; the functions' whole environment."""
-        secret_id = f"rapido-{self.name}"
+        livekit_secret_id = f"rapido-{self.name}-livekit"
         parameters = {
             "CellName": self.name,
             "StoreUrl": self.store_url,
             "DatabaseUrl": self.database_url,
             "LivekitServers": json.dumps([{"region": self.region, "url": self.livekit_url}]),
-            "SecretId": secret_id,
+            "LivekitSecretId": livekit_secret_id,
         }
         if self.peers:
             facts = [{"cell": p.cell, "region": p.region, "url": p.url} for p in self.peers]
@@ -201,13 +203,10 @@ class Cell:
         )
         deployment = self._plan.deployment()
         aws = LocalAws(self.aws_url, self.region)
+        pair = {"livekit_api_key": self.livekit_key, "livekit_api_secret": self.livekit_secret}
+        aws.put_secret(livekit_secret_id, pair)
         aws.put_secret(
-            secret_id,
-            {
-                "livekit_api_key": self.livekit_key,
-                "livekit_api_secret": self.livekit_secret,
-                "worker_root_key": secrets.token_urlsafe(32),
-            },
+            f"rapido-{self.name}-workers", {"worker_root_key": secrets.token_urlsafe(32)}
         )
         aws.make_queues(deployment.queues)
         aws.make_state_machines(deployment)
@@ -219,6 +218,7 @@ class Cell:
             **aws_environment(self.aws_url, self.region),
             **deployment.environment(),
             **(self.link.signs_as() if self.link else {}),
+            **self.functions_env,
             "RAPIDO_LOCAL_CREDENTIALS": credentials_json(
                 tuple(self._identities), peer_credentials(self.peers)
             ),

@@ -173,7 +173,9 @@ class Template:
         for name in self._resources:
             names[name] = name
         for name in self.names(FUNCTION):
-            attributes[f"{name}.Arn"] = f"arn:aws:lambda:{region}:{ACCOUNT_ID}:function:{name}"
+            arn = f"arn:aws:lambda:{region}:{ACCOUNT_ID}:function:{name}"
+            # an alias is the function itself here: one version runs
+            attributes[f"{name}.Arn"] = names[f"{name}.Alias"] = arn
         for name in self.names(STATE_MACHINE):
             machine = self._named(name, "Name", name, resolver)
             arn = f"arn:aws:states:{region}:{ACCOUNT_ID}:stateMachine:{machine}"

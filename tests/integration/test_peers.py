@@ -319,6 +319,18 @@ def test_a_worker_is_no_peer(world: World) -> None:
     problem(worker.call("PUT", path, world.liar.summary()), 403, "forbidden")
     handed = {"lesson_id": lesson(), "tenant": "demo", "hop": 1}
     problem(worker.call("POST", "/api/v1/cell/sessions", handed), 403, "forbidden")
+    problem(worker.call("GET", f"/api/v1/cell/keys/{'0' * 64}", {}), 403, "forbidden")
+
+
+def test_the_home_cell_tells_a_peer_what_it_knows_of_a_key(world: World) -> None:
+    digest = access.digest(world.east.cell.client_key)
+
+    known = world.liar.call(world.east.cell, "GET", f"/api/v1/cell/keys/{digest}", b"")
+
+    assert known.status_code == 200
+    assert (known.json()["tenant"], known.json()["role"]) == ("demo", "client")
+    unknown = world.liar.call(world.east.cell, "GET", f"/api/v1/cell/keys/{'0' * 64}", b"")
+    problem(unknown, 404, "not-found")
 
 
 @pytest.mark.parametrize(

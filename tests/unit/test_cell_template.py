@@ -19,7 +19,7 @@ REAL_PARAMETERS = {
     "StoreUrl": "redis://store",
     "DatabaseUrl": "postgresql://database",
     "LivekitServers": "[]",
-    "SecretId": "secret",
+    "LivekitSecretId": "secret",
 }
 
 

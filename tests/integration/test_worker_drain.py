@@ -1,0 +1,171 @@
+"""A node that its group wants gone, from EventBridge's word to its end."""
+
+from __future__ import annotations
+
+import json
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs
+
+import httpx
+import pytest
+
+from ops.cell.cell import Cell
+from ops.cell.deploy import LocalAws
+from ops.cell.intrinsics import ACCOUNT_ID
+from tests.integration.saga_worker import SagaWorker
+
+NAME = "drain"
+GROUP = f"rapido-{NAME}-g5.xlarge-on-demand"
+
+
+class PlayedGroups:
+    """The two calls of Auto Scaling that moto lacks; ``told`` are the calls, as they come."""
+
+    def __init__(self) -> None:
+        played = self
+        self.told: queue.Queue[dict[str, str]] = queue.Queue()
+        self.over: set[str] = set()
+        """Tokens of actions that are over."""
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                text = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                call = {name: values[0] for name, values in parse_qs(text).items()}
+                played.told.put(call)
+                gone = call["LifecycleActionToken"] in played.over
+                self._send(400 if gone else 200, _ERROR if gone else _DONE % call["Action"])
+
+            def _send(self, status: int, text: str) -> None:
+                data = text.encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+
+_XMLNS = 'xmlns="http://autoscaling.amazonaws.com/doc/2011-01-01/"'
+_DONE = f"<%sResponse {_XMLNS}/>"
+_ERROR = (
+    f"<ErrorResponse {_XMLNS}><Error><Type>Sender</Type><Code>ValidationError</Code>"
+    "<Message>No active Lifecycle Action found</Message></Error></ErrorResponse>"
+)
+
+
+@pytest.fixture(scope="module")
+def groups() -> Iterator[PlayedGroups]:
+    played = PlayedGroups()
+    yield played
+    played.server.shutdown()
+    played.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def cell(tmp_path_factory: pytest.TempPathFactory, groups: PlayedGroups) -> Iterator[Cell]:
+    with Cell(
+        name=NAME,
+        workers=0,
+        state_dir=tmp_path_factory.mktemp(NAME),
+        functions_env={"AWS_ENDPOINT_URL_AUTO_SCALING": groups.url},
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def worker(cell: Cell) -> Iterator[SagaWorker]:
+    with SagaWorker(cell.url, cell.new_identity(), "plays", 2) as entered:
+        yield entered
+
+
+class Drain:
+    """An execution of worker_drain, as EventBridge starts it."""
+
+    def __init__(self, cell: Cell, node_id: str) -> None:
+        self.token = secrets.token_hex(8)
+        self._states = LocalAws(cell.aws_url, cell.region).client("stepfunctions")
+        machines = f"arn:aws:states:{cell.region}:{ACCOUNT_ID}:stateMachine"
+        event = {
+            "source": "aws.autoscaling",
+            "detail-type": "EC2 Instance-terminate Lifecycle Action",
+            "detail": {
+                "LifecycleActionToken": self.token,
+                "AutoScalingGroupName": GROUP,
+                "LifecycleHookName": "terminating",
+                "EC2InstanceId": node_id,
+                "LifecycleTransition": "autoscaling:EC2_INSTANCE_TERMINATING",
+            },
+        }
+        self._arn = self._states.start_execution(
+            stateMachineArn=f"{machines}:rapido-{NAME}-worker-drain",
+            name=self.token,
+            input=json.dumps(event),
+        )["executionArn"]
+
+    def ended(self) -> str:
+        """Its status once it runs no more."""
+        deadline = time.monotonic() + 60
+        while (status := self._states.describe_execution(executionArn=self._arn)["status"]) == (
+            "RUNNING"
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        return str(status)
+
+
+def start(cell: Cell) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {cell.client_key}"}
+    body = {"lesson_id": secrets.token_hex(4), "wait": False}
+    return httpx.post(f"{cell.url}/api/v1/sessions", json=body, headers=headers, timeout=10)
+
+
+def test_a_node_stays_until_its_last_lesson_ended_and_takes_no_new_one(
+    cell: Cell, worker: SagaWorker, groups: PlayedGroups
+) -> None:
+    session_id = start(cell).json()["session_id"]
+
+    drain = Drain(cell, worker.name)
+
+    kept = groups.told.get(timeout=30)
+    assert kept["Action"] == "RecordLifecycleActionHeartbeat"
+    assert (kept["AutoScalingGroupName"], kept["InstanceId"]) == (GROUP, worker.name)
+    assert (kept["LifecycleHookName"], kept["LifecycleActionToken"]) == (
+        "terminating", drain.token,
+    )  # fmt: skip
+    assert start(cell).status_code == 503
+    headers = {"Authorization": f"Bearer {cell.client_key}"}
+    assert httpx.delete(f"{cell.url}/api/v1/sessions/{session_id}", headers=headers).is_success
+    assert drain.ended() == "SUCCEEDED"
+    rest = [groups.told.get_nowait() for _ in range(groups.told.qsize())]
+    assert [one["Action"] for one in rest if one["LifecycleActionToken"] == drain.token][-1:] == [
+        "CompleteLifecycleAction"
+    ]
+    assert rest[-1]["LifecycleActionResult"] == "CONTINUE"
+
+
+def test_a_node_without_a_worker_goes_at_once(cell: Cell, groups: PlayedGroups) -> None:
+    drain = Drain(cell, "i-0123456789abcdef0")
+
+    assert drain.ended() == "SUCCEEDED"
+    assert groups.told.get(timeout=5)["Action"] == "CompleteLifecycleAction"
+
+
+def test_an_action_that_is_over_already_ends_the_drain(
+    cell: Cell, worker: SagaWorker, groups: PlayedGroups
+) -> None:
+    start(cell)
+    drain = Drain(cell, worker.name)
+    groups.over.add(drain.token)
+
+    assert drain.ended() == "SUCCEEDED"

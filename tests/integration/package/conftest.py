@@ -22,6 +22,7 @@ from ops.cell.prepare import Keys
 from ops.cell.supervisor import Supervisor
 from ops.cell.template import Function
 from ops.package import ZIP
+from tests.integration.played_groups import PlayedGroups
 from tests.integration.saga_worker import SagaWorker
 
 EVENTS = ROOT / "events"
@@ -69,9 +70,12 @@ Emulate = Callable[[Function], Emulated]
 def emulate(code: Path, cell: Cell, tmp_path: Path) -> Iterator[Emulate]:
     """Starts functions of the package; they end with the test."""
     supervisor = Supervisor(tmp_path / "logs", lambda death: None)
+    groups = PlayedGroups()
     aws = aws_environment(cell.aws_url, cell.region)
+    aws["AWS_ENDPOINT_URL_AUTO_SCALING"] = groups.url
     yield lambda function: Emulated(supervisor, function, code, aws)
     supervisor.stop_all()
+    groups.close()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import queue
 import secrets
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs
@@ -38,7 +39,7 @@ class PlayedGroups:
                 call = {name: values[0] for name, values in parse_qs(text).items()}
                 played.told.put(call)
                 gone = call["LifecycleActionToken"] in played.over
-                self._send(400 if gone else 200, _ERROR if gone else _DONE % call["Action"])
+                self._send(400 if gone else 200, _ERROR if gone else _DONE % {"a": call["Action"]})
 
             def _send(self, status: int, text: str) -> None:
                 data = text.encode()
@@ -57,7 +58,7 @@ class PlayedGroups:
 
 
 _XMLNS = 'xmlns="http://autoscaling.amazonaws.com/doc/2011-01-01/"'
-_DONE = f"<%sResponse {_XMLNS}/>"
+_DONE = f"<%(a)sResponse {_XMLNS}><%(a)sResult/></%(a)sResponse>"
 _ERROR = (
     f"<ErrorResponse {_XMLNS}><Error><Type>Sender</Type><Code>ValidationError</Code>"
     "<Message>No active Lifecycle Action found</Message></Error></ErrorResponse>"
@@ -93,7 +94,7 @@ class Drain:
     """An execution of worker_drain, as EventBridge starts it."""
 
     def __init__(self, cell: Cell, node_id: str) -> None:
-        self.token = secrets.token_hex(8)
+        self.token = str(uuid.uuid4())
         self._states = LocalAws(cell.aws_url, cell.region).client("stepfunctions")
         machines = f"arn:aws:states:{cell.region}:{ACCOUNT_ID}:stateMachine"
         event = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+import uuid
 from collections.abc import Iterator
 
 import httpx
@@ -48,7 +49,7 @@ class Drain:
     """An execution of worker_drain, as EventBridge starts it."""
 
     def __init__(self, cell: Cell, node_id: str) -> None:
-        self.token = secrets.token_hex(8)
+        self.token = str(uuid.uuid4())
         self._states = LocalAws(cell.aws_url, cell.region).client("stepfunctions")
         machines = f"arn:aws:states:{cell.region}:{ACCOUNT_ID}:stateMachine"
         event = {

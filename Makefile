@@ -10,9 +10,11 @@ DEV := $(VENV)/.installed-dev
 LOCK := $(UV) pip compile -q pyproject.toml --no-header --no-annotate --no-emit-index-url --python-version 3.11
 PLUGIN := plugins/livekit-plugins-rapido
 ARGS ?=
+ENGINE ?= $(shell command -v docker || command -v podman)
+IMAGE ?= rapido-worker:$(shell git rev-parse --short=12 HEAD)
 LIVEKIT := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rapido/bin/livekit-server-v1.13.5/server
 
-.PHONY: help demo up test check bench lock clean
+.PHONY: help demo up test check bench image lock clean
 .DEFAULT_GOAL := help
 
 help: ## Lists the targets
@@ -28,15 +30,21 @@ test: $(DEV) ## Every test, servers included; ARGS="-k name" narrows it
 	@$(BIN)/python -m ops.cell.livekit_binary # minutes, once: more than a test has
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(DEV) ## Lint, format, types, import arrows, templates
+check: $(DEV) ## Lint, format, types, import arrows, templates, the image's recipe
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/cfn-lint template.yaml infra/*.yaml
+	$(BIN)/hadolint gpu_node/Dockerfile
 
 bench: $(DEV) ## Every bench, results under out/bench
 	$(BIN)/rapido bench all $(ARGS)
+
+image: ## The worker's image, rapido-worker:COMMIT; IMAGE=name:tag names it, ARGS go to the build
+	@test -n "$(ENGINE)" || { echo "No container engine: install Docker or Podman, or name one: make image ENGINE=path"; exit 1; }
+	@$(ENGINE) info >/dev/null 2>&1 || { echo "$(ENGINE) reaches no engine: start it (systemctl start docker), or name another: make image ENGINE=podman"; exit 1; }
+	$(ENGINE) build --platform linux/amd64 --file gpu_node/Dockerfile --tag $(IMAGE) $(ARGS) .
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: set PYTHON to one, as in: make test PYTHON=python3.12")'

@@ -9,12 +9,24 @@ DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
 LOCK := $(UV) pip compile -q pyproject.toml --no-header --no-annotate --no-emit-index-url --python-version 3.11
 PLUGIN := plugins/livekit-plugins-rapido
+SAM := .venv-sam/bin/sam
+LAMBDA := .venv-lambda/.installed
+PACKAGE := .aws-sam/build/template.yaml
+# Neither an account nor a word of who runs this leaves the machine.
+NO_ACCOUNT := env -u AWS_PROFILE AWS_ACCESS_KEY_ID=none AWS_SECRET_ACCESS_KEY=none \
+  AWS_DEFAULT_REGION=us-east-1 AWS_EC2_METADATA_DISABLED=true SAM_CLI_TELEMETRY=0
+# What the functions run; folders too, since one that lost a file is newer.
+SHIPPED := app.py requirements.txt $(shell find control -name __pycache__ -prune -o -print)
+TEMPLATES := template.yaml $(wildcard infra/*.yaml statemachines/*.json)
 ARGS ?=
 ENGINE ?= $(shell command -v docker || command -v podman)
 IMAGE ?= rapido-worker:$(shell git rev-parse --short=12 HEAD)
+# Chalice's command needs these and no function does; botocore is in Lambda's image.
+NOT_SHIPPED := async-timeout blessed botocore click editor inquirer jinxed packaging pip \
+  python-dateutil pyyaml readchar runs setuptools six urllib3 wcwidth wheel xmod
 LIVEKIT := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rapido/bin/livekit-server-v1.13.5/server
 
-.PHONY: help demo up test check bench image lock clean
+.PHONY: help demo up test check package bench image lock clean
 .DEFAULT_GOAL := help
 
 help: ## Lists the targets
@@ -26,19 +38,22 @@ demo: $(DEMO) ## The main job, with its proof in out/demo
 up: $(DEMO) ## The local cell in the foreground, until Ctrl-C
 	@$(BIN)/rapido up $(ARGS)
 
-test: $(DEV) ## Every test, servers included; ARGS="-k name" narrows it
+test: $(DEV) $(PACKAGE) ## Every test, servers included; ARGS="-k name" narrows it
 	@$(BIN)/python -m ops.cell.livekit_binary # minutes, once: more than a test has
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(DEV) ## Lint, format, types, import arrows, templates, the image's recipe
+check: $(DEV) $(SAM) ## Lint, format, types, import arrows, templates, the image's recipe
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/cfn-lint template.yaml infra/*.yaml
+	$(NO_ACCOUNT) $(SAM) validate --lint --template-file template.yaml
+	$(BIN)/cfn-lint infra/*.yaml
 	$(BIN)/hadolint gpu_node/Dockerfile
 
-bench: $(DEV) ## Every bench, results under out/bench
+package: $(PACKAGE) ## What Lambda gets, build/control.zip, and SAM's template around it
+
+bench: $(DEV) $(PACKAGE) ## Every bench, results under out/bench
 	$(BIN)/rapido bench all $(ARGS)
 
 image: ## The worker's image, rapido-worker:COMMIT; IMAGE=name:tag names it, ARGS go to the build
@@ -66,13 +81,35 @@ $(DEV): requirements-dev.txt pyproject.toml | $(UV)
 	$(INSTALL) --quiet --no-deps -e .
 	@touch $@ $(DEMO)
 
+build/control.zip: $(SHIPPED) ops/package.py $(LAMBDA)
+	@$(BIN)/python -m ops.package
+
+$(PACKAGE): build/control.zip $(TEMPLATES) $(SAM)
+	@$(NO_ACCOUNT) $(SAM) build --template-file template.yaml
+	@ln -s ../../build .aws-sam/build/build # SAM moves the paths of resources, not those in Globals
+	@touch $@
+
+$(SAM): requirements-sam.txt | $(UV)
+	@echo "[setup] AWS SAM's command, in an environment of its own"
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv-sam
+	@$(UV) pip install --quiet --python .venv-sam/bin/python --compile-bytecode -r $<
+	@touch $@
+
+$(LAMBDA): requirements-lambda.txt | $(UV)
+	@echo "[setup] what AWS's image of Python holds, for functions under its emulator"
+	@$(UV) venv --quiet --allow-existing --python 3.11 .venv-lambda
+	@$(UV) pip install --quiet --python .venv-lambda/bin/python --compile-bytecode -r $<
+	@touch $@
+
 lock: $(DEV) ## Compiles pyproject.toml's pins into the requirements files
 	$(LOCK) --extra dev -o requirements-dev.txt
-	$(LOCK) --extra control -c requirements-dev.txt -o requirements.txt
+	$(LOCK) --extra control -c requirements-dev.txt $(NOT_SHIPPED:%=--no-emit-package %) -o requirements.txt
+	$(LOCK) --extra sam -o requirements-sam.txt
+	$(LOCK) --extra lambda -c requirements-dev.txt -o requirements-lambda.txt
 	$(LOCK) --extra worker-cpu -c requirements-dev.txt -o gpu_node/requirements-cpu.txt
 	$(LOCK) --extra worker-gpu -c requirements-dev.txt -o gpu_node/requirements-gpu.txt
 	$(LOCK) --extra demo -c requirements-dev.txt -o requirements-demo.txt
 	$(subst pyproject.toml,$(PLUGIN)/pyproject.toml,$(LOCK)) --extra test -o $(PLUGIN)/requirements-test.txt
 
 clean: ## Removes what was made
-	rm -rf $(VENV) out .rapido build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-sam .venv-lambda .aws-sam out .rapido build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

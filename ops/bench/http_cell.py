@@ -48,19 +48,9 @@ def start_http_cell(supervisor: Supervisor, folder: Path, store_url: str) -> Htt
     Raises:
         PartError: one of them did not start; the message holds its log.
     """
-    api_port, invoke_port, aws_port = free_ports(3)
-    aws_url = f"http://127.0.0.1:{aws_port}"
-    template = ROOT / "template.yaml"
-    parameters = {
-        "CellName": CELL,
-        "StoreUrl": store_url,
-        "DatabaseUrl": f"postgresql://{_NOWHERE}/none",
-        "LivekitServers": json.dumps([{"region": REGION, "url": f"ws://{_NOWHERE}"}]),
-        "LivekitSecretId": "bench",
-    }
-    urls = queue_urls(Template(template).resolve(parameters, {}, REGION), aws_url)
-    plan = FunctionsPlan(str(template), parameters, urls, REGION, api_port, invoke_port)
-    _start_aws(supervisor, aws_port)
+    api_port, invoke_port = free_ports(2)
+    aws_url = start_aws(supervisor)
+    plan = functions_plan(store_url, aws_url, api_port, invoke_port)
     path = folder / "functions.json"
     write_private(path, plan.write())
     environment = {
@@ -82,7 +72,25 @@ def start_http_cell(supervisor: Supervisor, folder: Path, store_url: str) -> Htt
     return HttpCell(api_port, "rk_" + secrets.token_urlsafe(32), Stage(store_url, CELL))
 
 
-def _start_aws(supervisor: Supervisor, port: int) -> None:
+def functions_plan(
+    store_url: str, aws_url: str, api_port: int = 0, invoke_port: int = 0
+) -> FunctionsPlan:
+    """The template's functions in front of that store; the ports are for who serves them."""
+    template = ROOT / "template.yaml"
+    parameters = {
+        "CellName": CELL,
+        "StoreUrl": store_url,
+        "DatabaseUrl": f"postgresql://{_NOWHERE}/none",
+        "LivekitServers": json.dumps([{"region": REGION, "url": f"ws://{_NOWHERE}"}]),
+        "LivekitSecretId": "bench",
+    }
+    urls = queue_urls(Template(template).resolve(parameters, {}, REGION), aws_url)
+    return FunctionsPlan(str(template), parameters, urls, REGION, api_port, invoke_port)
+
+
+def start_aws(supervisor: Supervisor) -> str:
+    """Starts the stand-in for AWS and returns its address. Raises PartError."""
+    (port,) = free_ports(1)
     parts = ("livekit_api_key", "livekit_api_secret", "worker_root_key")
     held = json.dumps({part: secrets.token_urlsafe(32) for part in parts})
     supervisor.start(
@@ -92,3 +100,4 @@ def _start_aws(supervisor: Supervisor, port: int) -> None:
         lambda: listening(port),
         cwd=ROOT,
     )
+    return f"http://127.0.0.1:{port}"

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import queue
 import secrets
-import threading
 import time
 import uuid
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs
 
 import httpx
 import pytest
@@ -18,59 +14,18 @@ import pytest
 from ops.cell.cell import Cell
 from ops.cell.deploy import LocalAws
 from ops.cell.intrinsics import ACCOUNT_ID
+from tests.integration.played_groups import PlayedGroups
 from tests.integration.saga_worker import SagaWorker
 
 NAME = "drain"
 GROUP = f"rapido-{NAME}-g5.xlarge-on-demand"
 
 
-class PlayedGroups:
-    """The two calls of Auto Scaling that moto lacks; ``told`` are the calls, as they come."""
-
-    def __init__(self) -> None:
-        played = self
-        self.told: queue.Queue[dict[str, str]] = queue.Queue()
-        self.over: set[str] = set()
-        """Tokens of actions that are over."""
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                text = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                call = {name: values[0] for name, values in parse_qs(text).items()}
-                played.told.put(call)
-                gone = call["LifecycleActionToken"] in played.over
-                self._send(400 if gone else 200, _ERROR if gone else _DONE % {"a": call["Action"]})
-
-            def _send(self, status: int, text: str) -> None:
-                data = text.encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: object) -> None:
-                """Quiet."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-
-_XMLNS = 'xmlns="http://autoscaling.amazonaws.com/doc/2011-01-01/"'
-_DONE = f"<%(a)sResponse {_XMLNS}><%(a)sResult/></%(a)sResponse>"
-_ERROR = (
-    f"<ErrorResponse {_XMLNS}><Error><Type>Sender</Type><Code>ValidationError</Code>"
-    "<Message>No active Lifecycle Action found</Message></Error></ErrorResponse>"
-)
-
-
 @pytest.fixture(scope="module")
 def groups() -> Iterator[PlayedGroups]:
     played = PlayedGroups()
     yield played
-    played.server.shutdown()
-    played.server.server_close()
+    played.close()
 
 
 @pytest.fixture(scope="module")

@@ -205,9 +205,8 @@ class Cell:
         aws = LocalAws(self.aws_url, self.region)
         pair = {"livekit_api_key": self.livekit_key, "livekit_api_secret": self.livekit_secret}
         aws.put_secret(livekit_secret_id, pair)
-        aws.put_secret(
-            f"rapido-{self.name}-workers", {"worker_root_key": secrets.token_urlsafe(32)}
-        )
+        root_key = {"worker_root_key": secrets.token_urlsafe(32)}
+        aws.put_secret(deployment.environment()["RAPIDO_WORKER_SECRET_ID"], root_key)
         aws.make_queues(deployment.queues)
         aws.make_state_machines(deployment)
         for function in deployment.functions.values():

@@ -109,11 +109,18 @@ def _gpus(wanted: Wanted, here: Region) -> Iterable[Finding]:
     quotas = [here.limits.quota(q.service, q.code) for q in (limits.ON_DEMAND, limits.SPOT)]
     yield from limits.gpu_findings(here.name, bounds, *quotas, pools=bool(image))
     if not image:
-        yield Finding(
-            Level.NOTE,
-            f"{here.name}: no --worker-image, so that the cell has no GPU workers yet",
-            "push one to the repository that the first deploy makes, and deploy again with it",
-        )
+        yield _no_image(wanted, here)
+
+
+def _no_image(wanted: Wanted, here: Region) -> Finding:
+    artifacts = here.stacks.find(names.artifacts_stack(wanted.cell(here.name)))
+    images = artifacts.outputs.get("RepositoryUri") if artifacts else None
+    return Finding(
+        Level.NOTE,
+        f"{here.name}: no --worker-image, so that the cell has no GPU workers yet",
+        f"push one to {images or 'the repository that the first deploy makes'}, and deploy again "
+        "with it",
+    )
 
 
 def _functions(wanted: Wanted, here: Region) -> Iterable[Finding]:

@@ -123,6 +123,9 @@ def status(cells: Sequence[CellStatus], edge: EdgeStatus, screen: Console) -> No
     table.add_row("edge", edge.stack, edge.health, "", "", edge.url)
     screen.print(table)
     for one in cells:
+        if one.images:
+            say(screen, f"{one.cell}: workers' images go to {one.images}")
+    for one in cells:
         for todo in one.todo:
             say(screen, f"{one.cell}: {todo}", "red")
 

@@ -27,6 +27,8 @@ class CellStatus:
     health: str
     workers: str
     dead_letters: int
+    images: str
+    """The repository that workers' images are pushed to."""
     todo: tuple[str, ...]
 
     @property
@@ -54,7 +56,7 @@ def cells(
         try:
             return _Look(stage, cell, cloud.region(region), web, key).status()
         except CloudError as error:
-            return CellStatus(cell, region, {}, "", "unknown", "unknown", 0, (str(error),))
+            return CellStatus(cell, region, {}, "", "unknown", "unknown", 0, "", (str(error),))
 
     with ThreadPoolExecutor(len(regions)) as threads:
         return list(threads.map(one, regions))
@@ -94,8 +96,11 @@ class _Look:
         dead = self._dead_letters(main, todo) if main and url else 0
         states = {name: _state(stack) for name, stack in found.items() if stack}
         workers = self._workers(url)
-        region = self.here.name
-        return CellStatus(self.cell, region, states, url, health, workers, dead, tuple(todo))
+        artifacts = found[names.artifacts_stack(self.cell)]
+        images = artifacts.outputs.get("RepositoryUri", "") if artifacts else ""
+        return CellStatus(
+            self.cell, self.here.name, states, url, health, workers, dead, images, tuple(todo)
+        )
 
     def _dead_letters(self, stack: Stack, todo: list[str]) -> int:
         """Messages that failed again and again: those of queues that take others' dead letters."""

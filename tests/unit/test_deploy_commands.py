@@ -202,6 +202,7 @@ def test_status_shows_every_cell_and_the_edge(rapido: Command, run: Run) -> None
     assert [one["health"] for one in told["cells"]] == ["ready"] * 3
     assert told["cells"][0]["workers"] == "2 of 2 alive, 0 of 24 slots used"
     assert told["edge"]["url"] == "https://rapido.example.com"
+    assert ".dkr.ecr.us-east-1.amazonaws.com/" in told["cells"][0]["images"]
 
 
 def test_status_of_a_sick_cell_is_exit_1_and_says_which(rapido: Command, run: Run) -> None:

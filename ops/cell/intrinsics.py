@@ -15,7 +15,10 @@ NO_VALUE = object()
 """What ``!Ref AWS::NoValue`` gives: the property is as if it had not been written."""
 
 _PLACEHOLDER = re.compile(r"\$\{(!?)([^}]+)\}")
-_SHORT_FORMS = ("Sub", "If", "Equals", "Not", "And", "Or", "Join", "Select", "Split", "FindInMap")
+_SHORT_FORMS = (
+    "Sub", "If", "Equals", "Not", "And", "Or", "Join", "Select", "Split", "FindInMap", "GetAZs",
+    "Cidr", "Base64", "ImportValue", "ToJsonString", "Length",
+)  # fmt: skip
 
 
 def pseudo_parameters(region: str) -> dict[str, Any]:
@@ -34,7 +37,11 @@ class TemplateError(ValueError):
     """The template cannot be read or resolved; the message names resource, property and remedy."""
 
 
-class _Loader(yaml.SafeLoader):
+# a tenth of the time, where PyYAML was built with libyaml, as its wheels are
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Base):  # type: ignore[misc]
     """Safe YAML plus the short tags, each turned into its long form."""
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations as combinations_of
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from ops.cell.files import ROOT
-from tests.templates.rendering import Stack, render
+from ops.cell.intrinsics import read_yaml
+from tests.templates.rendering import NESTED, Stack, render
 from tests.templates.sam import transformed
 
 CELL = ROOT / "template.yaml"
 REGION = "us-east-1"
 _PEERS = '[{"cell":"us-west-2","region":"us-west-2","url":"https://us-west-2.rapido.example.com"}]'
 _IMAGE = f"123456789012.dkr.ecr.us-east-1.amazonaws.com/rapido/worker@sha256:{'0' * 64}"
+Choice = tuple[str, str]
 VALUES: dict[str, tuple[str, ...]] = {
     "AlarmEmail": ("ops@example.com", ""),
-    "AvatarsUri": ("s3://rapido-avatars/prod", ""),
+    "AvatarsUri": ("s3://rapido-avatars/prod",),
     "CellName": ("us-east-1",),
     "DatabaseUrl": ("", "postgresql://rapido@records.example.com/rapido"),
     "EdgeSecretId": ("rapido-prod-edge", ""),
@@ -42,6 +44,16 @@ VALUES: dict[str, tuple[str, ...]] = {
 }
 
 
+def by_themselves() -> list[Path]:
+    """The templates that are deployed as they are, not as a part of the cell's."""
+    parts = {
+        CELL.parent / resource["Properties"]["TemplateURL"]
+        for resource in read_yaml(CELL)["Resources"].values()
+        if resource["Type"] == NESTED
+    }
+    return [CELL, *sorted(set((ROOT / "infra").glob("*.yaml")) - parts)]
+
+
 def deployment(**other: str) -> dict[str, str]:
     """A plain one's parameters with those others."""
     return {name: other.get(name, values[0]) for name, values in VALUES.items()}
@@ -53,16 +65,27 @@ def cell(**other: str) -> Stack:
 
 
 def combinations(path: Path) -> Iterator[dict[str, str]]:
-    """All of the values that some condition asks about; the rest as in a plain deployment."""
-    template = transformed(path)
-    known = [name for name in template["Parameters"] if name in VALUES]
-    asked = sorted(_refs(template.get("Conditions", {})) & set(known))
-    for values in product(*(VALUES[name] for name in asked)):
-        yield {name: VALUES[name][0] for name in known} | dict(zip(asked, values, strict=True))
+    """So many that any three parameters have each of their values together in some.
+
+    No condition of the templates asks about more at once.
+    """
+    declared = [name for name in transformed(path).get("Parameters", {}) if name in VALUES]
+    free = [name for name in declared if len(VALUES[name]) > 1]
+    left = [
+        frozenset(zip(names, values, strict=True))
+        for names in combinations_of(free, min(3, len(free)))
+        for values in product(*(VALUES[name] for name in names))
+    ]
+    while left:
+        row = dict(left[0])
+        for name in free:
+            if name not in row:
+                row[name] = max(VALUES[name], key=lambda one: _newly(left, row, (name, one)))
+        left = [three for three in left if not three <= row.items()]
+        yield {name: VALUES[name][0] for name in declared} | row
 
 
-def _refs(value: Any) -> set[str]:
-    if isinstance(value, dict):
-        own = {value["Ref"]} if isinstance(value.get("Ref"), str) else set()
-        return own.union(*(_refs(one) for one in value.values()))
-    return set().union(*(_refs(one) for one in value)) if isinstance(value, list) else set()
+def _newly(left: list[frozenset[Choice]], row: dict[str, str], choice: Choice) -> int:
+    """How many threes that are left the choice completes."""
+    items = {*row.items(), choice}
+    return sum(three <= items for three in left if choice in three)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Iterator
+import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import boto3
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
-
 from ops.cell.files import ROOT
 from ops.cell.intrinsics import read_yaml
 
-TEMPLATES = (ROOT / "template.yaml", *sorted((ROOT / "infra").glob("*.yaml")))
 _UPLOADED = "s3://packages/uploaded"
+_PYTHON = ROOT / ".venv-sam" / "bin" / "python"
+# In SAM's own environment, whose pins are not ours. The region is for names: nothing is called.
+_TRANSFORM = """
+import boto3, json, sys
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+template, parameters = json.load(sys.stdin)
+translator = Translator({}, Parser(), boto_session=boto3.Session(region_name="us-east-1"))
+json.dump(translator.translate(template, parameters, get_managed_policy_map=dict), sys.stdout)
+"""
 
 
 @cache
@@ -25,22 +29,26 @@ def transformed(path: Path) -> dict[str, Any]:
     """The plain CloudFormation template; do not change it.
 
     SAM wants uploaded packages, so local ones are given an address, and each state machine carries
-    its definition. Raises what SAM raises of a template that it refuses.
+    its definition. Raises CalledProcessError, with SAM's words, of a template that it refuses.
     """
     source = read_yaml(path)
     if "Transform" not in source:
         return source
+    assert _PYTHON.exists(), "SAM is not installed: run make check once"
     for resource in source["Resources"].values():
         _upload(resource.get("Properties") or {}, path.parent)
     shared = source.get("Globals", {}).get("Function", {})
     if "CodeUri" in shared:
         shared["CodeUri"] = _UPLOADED
     examples = {name: _example(one) for name, one in source.get("Parameters", {}).items()}
-    # the session gives a region only: nothing is called
-    translator = Translator({}, Parser(), boto_session=boto3.Session(region_name="us-east-1"))
-    result: dict[str, Any] = translator.translate(
-        source, examples, passthrough_metadata=True, get_managed_policy_map=dict
+    done = subprocess.run(
+        [_PYTHON, "-c", _TRANSFORM],
+        input=json.dumps([source, examples]),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     )
+    result: dict[str, Any] = json.loads(done.stdout)
     return result
 
 
@@ -54,11 +62,3 @@ def _upload(properties: dict[str, Any], folder: Path) -> None:
 
 def _example(parameter: dict[str, Any]) -> Any:
     return parameter.get("Default", parameter.get("AllowedValues", ["example"])[0])
-
-
-def sources(kind: str) -> Iterator[tuple[Path, str, dict[str, Any]]]:
-    """Every resource of that type as written: its template, logical id and itself."""
-    for path in TEMPLATES:
-        for name, resource in read_yaml(path)["Resources"].items():
-            if resource["Type"] == kind:
-                yield path, name, copy.deepcopy(resource)

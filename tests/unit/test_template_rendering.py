@@ -7,16 +7,13 @@ from textwrap import dedent
 
 import pytest
 
-from ops.cell.files import ROOT
 from tests.templates import examples
 from tests.templates.examples import CELL
 from tests.templates.rendering import RenderError, render
 from tests.templates.sam import transformed
 
-BESIDE = ("artifacts.yaml", "edge.yaml", "livekit.yaml")
 
-
-@pytest.mark.parametrize("path", [CELL, *(ROOT / "infra" / name for name in BESIDE)], ids=str)
+@pytest.mark.parametrize("path", examples.by_themselves(), ids=lambda path: path.name)
 def test_every_combination_of_parameters_makes_a_stack_whose_references_hold(path: Path) -> None:
     faults: dict[str, dict[str, str]] = {}
     for parameters in examples.combinations(path):
@@ -84,7 +81,7 @@ CHILD = """
     ("resource", "fault"),
     [
         ("{Type: AWS::SQS::Queue, Properties: {QueueName: !Ref Lost}}", "Lost is neither"),
-        ("{Type: AWS::SQS::Queue, Properties: {QueueName: !Ref Off}}", "Off does not exist"),
+        ("{Type: AWS::SQS::Queue, Properties: {QueueName: !Ref Absent}}", "Absent does not exist"),
         ("{Type: AWS::SQS::Queue, DependsOn: Lost}", "there is no Lost"),
         ("{Type: AWS::SQS::Queue, Properties: {QueueName: !Ref Q}}", "depends on itself"),
         (
@@ -107,7 +104,7 @@ def test_a_reference_that_does_not_hold_is_named(tmp_path: Path, resource: str, 
     text = f"""
         Conditions: {{Never: !Equals [a, b]}}
         Resources:
-          Off: {{Type: AWS::SQS::Queue, Condition: Never}}
+          Absent: {{Type: AWS::SQS::Queue, Condition: Never}}
           Below:
             Type: AWS::CloudFormation::Stack
             Properties: {{TemplateURL: child.yaml, Parameters: {{Zone: a}}}}

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import cfnlint
-from botocore.session import get_session
+from botocore import xform_name
+from botocore.session import Session, get_session
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 
 from tests.templates.rendering import Stack
@@ -121,22 +122,27 @@ def takes_resources(action: str) -> bool:
 
 
 @cache
+def _session() -> Session:
+    return get_session()
+
+
+@cache
 def _operations(service: str) -> dict[str, str]:
     """boto3's method names and the operations they call."""
-    from botocore import xform_name
-
-    model = get_session().get_service_model(service)
+    model = _session().get_service_model(service)
     return {xform_name(name): name for name in model.operation_names}
 
 
+@cache
 def methods(service: str) -> frozenset[str]:
     """What a boto3 client of the service can be asked to call."""
     return frozenset(_operations(service))
 
 
+@cache
 def action_of(service: str, method: str) -> str:
     """IAM's name of a boto3 method. Raises ValueError where none is known."""
-    signed_as = get_session().get_service_model(service).signing_name
+    signed_as = _session().get_service_model(service).signing_name
     prefix = _OTHER_PREFIXES.get(signed_as, signed_as)
     named = f"{prefix}:{_operations(service)[method]}"
     action = _OTHER_NAMES.get(named, named)

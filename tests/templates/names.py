@@ -11,9 +11,10 @@ from types import FunctionType
 from typing import Any
 
 from ops.cell.files import ROOT
-from tests.templates.source import definitions, name_of, parameters_of, path_of
+from tests.templates.source import definitions, name_of, path_of
 
 
+@cache
 def imported_in(definition: ast.AST) -> dict[str, Any]:
     """What of ours the function imports itself, by the names it uses."""
     found: dict[str, Any] = {}
@@ -29,6 +30,7 @@ def imported_in(definition: ast.AST) -> dict[str, Any]:
     return found
 
 
+@cache
 def local_names(definition: ast.AST) -> set[str]:
     """Parameters and what is assigned in the function itself."""
     found: set[str] = set()
@@ -51,11 +53,18 @@ def local_names(definition: ast.AST) -> set[str]:
 
 def setting(call: ast.Call) -> str | None:
     """The variable that ``os.environ.get("X")`` reads."""
-    if ast.unparse(call.func) == "os.environ.get" and isinstance(call.args[0], ast.Constant):
-        return str(call.args[0].value)
+    match call:
+        case ast.Call(
+            func=ast.Attribute(
+                value=ast.Attribute(value=ast.Name(id="os"), attr="environ"), attr="get"
+            ),
+            args=[ast.Constant(value=name), *_],
+        ):
+            return str(name)
     return None
 
 
+@cache
 def settings_in(definition: ast.AST) -> dict[str, ast.Call]:
     """Names that are assigned once, from a variable of the environment."""
     stored = [one for one in ast.walk(definition) if isinstance(one, ast.Name)]
@@ -93,7 +102,7 @@ def signers(primitives: tuple[str, ...]) -> frozenset[str]:
         for call in ast.walk(definition)
         if isinstance(call, ast.Call)
         and name_of(call.func) in primitives
-        and parameters_of(definition) & _names(call.args)
+        and not any(isinstance(one, ast.Constant) for one in call.args)
     )
 
 

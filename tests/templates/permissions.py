@@ -73,6 +73,26 @@ def _entries(handler: str) -> list[Any]:
     return [one.view_function for methods in found.routes.values() for one in methods.values()]
 
 
+def keys_behind(root: Stack, uses: list[Use], grants: list[iam.Grant]) -> list[Use]:
+    """Reading a secret that a key of ours encrypts takes that key as well."""
+    secrets = {
+        stack.arn(name): where["KmsKeyId"]
+        for stack in root.all()
+        for kind in ("AWS::SecretsManager::Secret", "AWS::RDS::DBInstance")
+        for name, one in stack.of_type(kind)
+        for where in (one, one.get("MasterUserSecret", {}))
+        if "KmsKeyId" in where and (kind.endswith("Secret") or where is not one)
+    }
+    read = [one for one in grants if one.action == "secretsmanager:GetSecretValue"]
+    if not any(one.action == "secretsmanager:GetSecretValue" for one in uses):
+        return []
+    return [
+        Use("kms:Decrypt", arn, (), {"KeyId": key})
+        for arn, key in secrets.items()
+        if any(one.covers(arn) for one in read)
+    ]
+
+
 def role_of(stack: Stack, arn: str) -> dict[str, Any]:
     """The stack's own role of that ARN."""
     return next(one for name, one in stack.of_type("AWS::IAM::Role") if stack.arn(name) == arn)

@@ -85,6 +85,12 @@ class Reader(ast.NodeVisitor):
         for rest in (*node.args, *node.keywords):
             self.visit(rest)
 
+    def visit_Compare(self, node: ast.Compare) -> None:
+        """Whether there is one is no use of it."""
+        nothing = [isinstance(o, ast.Constant) and o.value is None for o in node.comparators]
+        if not all(nothing) or self._value(node.left) is UNKNOWN:
+            self.generic_visit(node)
+
     def visit_Attribute(self, node: ast.Attribute) -> None:
         """A method that is handed on may be called later."""
         if service := self._service(node):
@@ -132,6 +138,9 @@ class Reader(ast.NodeVisitor):
     def _mention(self, node: ast.expr, *, called: bool) -> None:
         value = self._value(node)
         if value is UNKNOWN:
+            base = self._value(node.value) if isinstance(node, ast.Attribute) else UNKNOWN
+            if base is not UNKNOWN and not isinstance(base, Bound):
+                return  # data of a known object, which itself is not handed on
             for below in ast.iter_child_nodes(node):
                 self.visit(below)
         else:

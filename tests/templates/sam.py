@@ -29,7 +29,7 @@ def transformed(path: Path) -> dict[str, Any]:
     """The plain CloudFormation template; do not change it.
 
     SAM wants uploaded packages, so local ones are given an address, and each state machine carries
-    its definition. Raises CalledProcessError, with SAM's words, of a template that it refuses.
+    its definition. Raises ValueError, with SAM's words, of a template that it refuses.
     """
     source = read_yaml(path)
     if "Transform" not in source:
@@ -44,10 +44,12 @@ def transformed(path: Path) -> dict[str, Any]:
     done = subprocess.run(
         [_PYTHON, "-c", _TRANSFORM],
         input=json.dumps([source, examples]),
-        stdout=subprocess.PIPE,
+        capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+    if done.returncode:
+        raise ValueError(f"{path.name}: SAM refuses it: {done.stderr[-2000:]}")
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 

@@ -12,7 +12,7 @@ from types import FunctionType
 from ops.cell.files import ROOT
 from tests.templates import iam
 
-_FACTORIES = ("_client", "client", "create_client", "resource")
+_FACTORIES = ("client", "create_client", "resource")
 _CALLS_FOR_US = "aws_lambda_powertools.utilities"
 
 
@@ -58,6 +58,7 @@ def place_of(path: Path, node: ast.AST) -> str:
     return f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
 
 
+@cache
 def services(folder: Path) -> dict[str, frozenset[str]]:
     """The AWS services that clients are made of there, each with its clients' methods.
 
@@ -66,14 +67,34 @@ def services(folder: Path) -> dict[str, frozenset[str]]:
     """
     found = set()
     for path in sorted(folder.rglob("*.py")):
+        factories = {*_FACTORIES, *_own_factories(path)}
         for node in ast.walk(tree_of(path)):
             _check_imports(path, node)
         for definition in definitions(path).values():
-            found |= set(_made(path, definition))
+            found |= set(_made(path, definition, factories))
         for call in _calls_at_load(tree_of(path)):
-            if name_of(call.func) in _FACTORIES:
+            if name_of(call.func) in factories:
                 raise WalkError(f"{place_of(path, call)}: make clients inside functions")
     return {name: iam.methods(name) for name in found}
+
+
+def _own_factories(path: Path) -> set[str]:
+    """Functions here, or imported from another file of ours, that make the client they are asked
+    for."""
+    known = set(definitions(path))
+    found = {name for name in known if _names_boto3(definitions(path)[name])}
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("control."):
+            file = ROOT / f"{str(node.module).replace('.', '/')}.py"
+            theirs = definitions(file) if file.exists() else {}
+            found |= {
+                a.name for a in node.names if a.name in theirs and _names_boto3(theirs[a.name])
+            }
+    return found
+
+
+def _names_boto3(definition: ast.AST) -> bool:
+    return any(isinstance(one, ast.Name) and one.id == "boto3" for one in ast.walk(definition))
 
 
 def _check_imports(path: Path, node: ast.AST) -> None:
@@ -83,10 +104,10 @@ def _check_imports(path: Path, node: ast.AST) -> None:
         raise WalkError(f"{place_of(path, node)}: {_CALLS_FOR_US} calls AWS unseen by the walk")
 
 
-def _made(path: Path, definition: ast.AST) -> Iterator[str]:
+def _made(path: Path, definition: ast.AST, factories: set[str]) -> Iterator[str]:
     parameters = parameters_of(definition)
     for call in ast.walk(definition):
-        if not isinstance(call, ast.Call) or name_of(call.func) not in _FACTORIES or not call.args:
+        if not isinstance(call, ast.Call) or name_of(call.func) not in factories or not call.args:
             continue
         service = call.args[0]
         if isinstance(service, ast.Constant) and isinstance(service.value, str):

@@ -8,6 +8,7 @@ from ops.cell.intrinsics import ACCOUNT_ID
 from tests.templates.objects import Use
 
 _NAMED_BY = {
+    "kms:Decrypt": "KeyId",
     "lambda:InvokeFunction": "FunctionName",
     "secretsmanager:GetSecretValue": "SecretId",
     "sqs:SendMessage": "QueueUrl",

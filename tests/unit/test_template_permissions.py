@@ -11,11 +11,19 @@ from typing import Any
 
 import pytest
 
+import app  # noqa: F401 (it fills ROUTES)
 from control.entrypoints.http import ROUTES, Auth
 from ops.cell.files import ROOT
 from tests.templates import asl, examples, iam, worker
 from tests.templates.objects import Use
-from tests.templates.permissions import called_by, definition_of, differences, misses, role_of
+from tests.templates.permissions import (
+    called_by,
+    definition_of,
+    differences,
+    keys_behind,
+    misses,
+    role_of,
+)
 from tests.templates.rendering import Stack
 
 DEPLOYMENTS = {
@@ -28,6 +36,9 @@ FLOW_LOGS = ("CreateLogStream", "DescribeLogGroups", "DescribeLogStreams", "PutL
 STATES_LOGS = (
     "CreateLogDelivery", "DeleteLogDelivery", "DescribeLogGroups", "DescribeResourcePolicies",
     "GetLogDelivery", "ListLogDeliveries", "PutResourcePolicy", "UpdateLogDelivery",
+)  # fmt: skip
+STATES_TRACES = (
+    "GetSamplingRules", "GetSamplingTargets", "PutTelemetryRecords", "PutTraceSegments",
 )  # fmt: skip
 KEPT_BY_AWS = {
     "codedeploy.amazonaws.com": "AWSCodeDeployRoleForLambdaLimited",
@@ -67,6 +78,7 @@ def test_a_function_may_do_what_its_code_can_come_to_call_and_nothing_else(
         # peers are called as the cell's peer role
         uses = [u for u in called_by(function, monkeypatch) if u.action != "execute-api:Invoke"]
         allowed = own(cell, role_of(cell, function["Role"]))
+        uses += keys_behind(cell, uses, allowed)
         found += differences(name, uses, allowed)
         found += misses(name, uses, allowed, cell.place.region)
 
@@ -83,7 +95,7 @@ def test_what_lambda_does_for_a_function_is_allowed_by_the_policies_that_aws_kee
         if "VpcConfig" in function:
             wanted.add("AWSLambdaVPCAccessExecutionRole")
         if "TracingConfig" in function:
-            wanted.add("AWSXRayDaemonWriteAccess")
+            wanted.add("AWSXrayWriteOnlyAccess")
         if any(one.startswith(cell.arn(name)) or one == cell.reference(name) for one in polled):
             wanted.add("AWSLambdaSQSQueueExecutionRole")
         held = kept_by_aws(cell, role_of(cell, function["Role"]))
@@ -101,7 +113,7 @@ def test_a_state_machine_may_do_what_its_states_ask_for_and_nothing_else(tracing
         if "LoggingConfiguration" in machine:
             uses += [Use(f"logs:{one}", f"{name}'s logging") for one in STATES_LOGS]
         if tracing == "1":
-            uses += [Use(one, f"{name}'s traces") for one in iam.of_aws("AWSXRayDaemonWriteAccess")]
+            uses += [Use(f"xray:{one}", f"{name}'s traces") for one in STATES_TRACES]
         allowed = iam.grants(cell, role_of(cell, machine["RoleArn"]))
         found += differences(name, uses, allowed)
         found += misses(name, uses, allowed, cell.place.region)

@@ -9,6 +9,7 @@ DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
 LOCK := $(UV) pip compile -q pyproject.toml --no-header --no-annotate --no-emit-index-url --python-version 3.11
 PLUGIN := plugins/livekit-plugins-rapido
+SCAN := .venv-scan/bin/checkov
 ARGS ?=
 LIVEKIT := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rapido/bin/livekit-server-v1.13.5/server
 
@@ -24,7 +25,7 @@ demo: $(DEMO) ## The main job, with its proof in out/demo
 up: $(DEMO) ## The local cell in the foreground, until Ctrl-C
 	@$(BIN)/rapido up $(ARGS)
 
-test: $(DEV) ## Every test, servers included; ARGS="-k name" narrows it
+test: $(DEV) $(SCAN) ## Every test, servers included; ARGS="-k name" narrows it
 	@$(BIN)/python -m ops.cell.livekit_binary # minutes, once: more than a test has
 	$(BIN)/python -m pytest $(ARGS)
 
@@ -58,8 +59,15 @@ $(DEV): requirements-dev.txt pyproject.toml | $(UV)
 	$(INSTALL) --quiet --no-deps -e .
 	@touch $@ $(DEMO)
 
+$(SCAN): requirements-scan.txt | $(UV)
+	@echo "[setup] the security scanner, in an environment of its own"
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv-scan
+	@$(UV) pip install --quiet --python .venv-scan/bin/python --compile-bytecode -r $<
+	@touch $@
+
 lock: $(DEV) ## Compiles pyproject.toml's pins into the requirements files
 	$(LOCK) --extra dev -o requirements-dev.txt
+	$(LOCK) --extra scan -o requirements-scan.txt
 	$(LOCK) --extra control -c requirements-dev.txt -o requirements.txt
 	$(LOCK) --extra worker-cpu -c requirements-dev.txt -o gpu_node/requirements-cpu.txt
 	$(LOCK) --extra worker-gpu -c requirements-dev.txt -o gpu_node/requirements-gpu.txt
@@ -67,4 +75,4 @@ lock: $(DEV) ## Compiles pyproject.toml's pins into the requirements files
 	$(subst pyproject.toml,$(PLUGIN)/pyproject.toml,$(LOCK)) --extra test -o $(PLUGIN)/requirements-test.txt
 
 clean: ## Removes what was made
-	rm -rf $(VENV) out .rapido build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-scan out .rapido build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ops.cell.files import ROOT
 from ops.cell.intrinsics import read_yaml
+from tests.templates.parameters import fault
 from tests.templates.rendering import NESTED, Stack, render
 from tests.templates.sam import transformed
 
@@ -69,20 +70,25 @@ def combinations(path: Path) -> Iterator[dict[str, str]]:
 
     No condition of the templates asks about more at once.
     """
-    declared = [name for name in transformed(path).get("Parameters", {}) if name in VALUES]
-    free = [name for name in declared if len(VALUES[name]) > 1]
+    declared = transformed(path).get("Parameters", {})
+    offered = {
+        name: tuple(one for one in VALUES[name] if path == CELL or not fault(one, declared[name]))
+        for name in declared
+        if name in VALUES
+    }
+    free = [name for name, values in offered.items() if len(values) > 1]
     left = [
         frozenset(zip(names, values, strict=True))
         for names in combinations_of(free, min(3, len(free)))
-        for values in product(*(VALUES[name] for name in names))
+        for values in product(*(offered[name] for name in names))
     ]
     while left:
         row = dict(left[0])
         for name in free:
             if name not in row:
-                row[name] = max(VALUES[name], key=lambda one: _newly(left, row, (name, one)))
+                row[name] = max(offered[name], key=lambda one: _newly(left, row, (name, one)))
         left = [three for three in left if not three <= row.items()]
-        yield {name: VALUES[name][0] for name in declared} | row
+        yield {name: values[0] for name, values in offered.items()} | row
 
 
 def _newly(left: list[frozenset[Choice]], row: dict[str, str], choice: Choice) -> int:

@@ -23,21 +23,22 @@ def _accepted(name: str, declaration: Mapping[str, Any], given: Mapping[str, Any
         raise ValueError(f"{name} is {raw!r}, not a text")
     value = str(raw)
     kind = declaration["Type"]
-    if fault := _fault(value, kind, declaration):
-        raise ValueError(f"{name} is {value!r}: {fault}")
+    if wrong := fault(value, declaration):
+        raise ValueError(f"{name} is {value!r}: {wrong}")
     if kind.startswith("List<") or kind == "CommaDelimitedList":
         return value.split(",")
     return value
 
 
-def _fault(value: str, kind: str, declaration: Mapping[str, Any]) -> str:
+def fault(value: str, declaration: Mapping[str, Any]) -> str:
+    """Why the value is refused; empty where it is taken."""
     allowed = [str(one) for one in declaration.get("AllowedValues", ())]
     if allowed and value not in allowed:
         return f"not one of {', '.join(allowed)}"
     # CloudFormation matches the whole value
     if "AllowedPattern" in declaration and not re.fullmatch(declaration["AllowedPattern"], value):
         return f"does not match {declaration['AllowedPattern']}"
-    if kind != "Number":
+    if declaration["Type"] != "Number":
         return ""
     if not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", value):
         return "not a number"

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.templates import iam, source
 from tests.templates.objects import Use
 
-_CLI = re.compile(r"(?<![\w./-])aws (?:--\S+ \S+ )*([a-z0-9-]+) ([a-z0-9-]+)")
+_CLI = re.compile(r"""(?<![\w./-])aws["', ]+([a-z0-9-]+)["', ]+([a-z0-9-]+)""")  # or in a list
 _CLI_ONLY = {"ecr get-login-password": "ecr:GetAuthorizationToken", "s3 cp": "s3:GetObject"}
 _PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 _LOG_DRIVER = ("logs:CreateLogStream", "logs:PutLogEvents")

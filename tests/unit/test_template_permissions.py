@@ -7,6 +7,7 @@ SAM transforms it, so a call that no test runs is found as well.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from tests.templates.permissions import (
     misses,
     role_of,
 )
-from tests.templates.rendering import Stack
+from tests.templates.rendering import Stack, render
 
 DEPLOYMENTS = {
     "home": {},
@@ -68,6 +69,16 @@ def roles(root: Stack, principal: str) -> Iterator[tuple[str, dict[str, Any]]]:
             for one in role["AssumeRolePolicyDocument"]["Statement"]:
                 if principal in iam.listed(one["Principal"].get("Service", ())):
                     yield name, role
+
+
+def started(root: Stack) -> list[Use]:
+    """What the scripts ask for that nodes run when they start."""
+    return [
+        use
+        for stack in root.all()
+        for name, template in stack.of_type("AWS::EC2::LaunchTemplate")
+        for use in worker.of_script(template["LaunchTemplateData"]["UserData"], name)
+    ]
 
 
 def test_a_function_may_do_what_its_code_can_come_to_call_and_nothing_else(
@@ -137,18 +148,24 @@ def test_a_rule_may_start_its_machine_and_nothing_else(cell: Stack) -> None:
 
 def test_a_worker_may_do_what_its_node_its_container_and_its_program_do_and_nothing_else() -> None:
     cell = examples.cell()
-    pools = [one for one in cell.all() if one.path.name == "gpu_pool.yaml"]
-    uses = list(worker.of_program(ROOT / "gpu_node"))
-    for pool in pools:
-        for name, template in pool.of_type("AWS::EC2::LaunchTemplate"):
-            text = template["LaunchTemplateData"]["UserData"]
-            uses += worker.of_script(text, f"{pool.place.stack}.{name}")
-
     ((name, role),) = roles(cell, "ec2.amazonaws.com")
 
-    assert len(pools) == 6
+    uses = [*worker.of_program(ROOT / "gpu_node"), *started(cell)]
+
     assert differences(name, uses, own(cell, role)) == []
     assert kept_by_aws(cell, role) == {"AmazonSSMManagedInstanceCore"}
+
+
+@pytest.mark.parametrize("path", examples.by_themselves()[1:], ids=lambda path: path.name)
+def test_nodes_beside_a_cell_may_do_what_their_start_asks_for_and_nothing_else(path: Path) -> None:
+    (parameters, *_) = examples.combinations(path)
+    stack = render(path, parameters, "beside", examples.REGION)
+    nodes = list(roles(stack, "ec2.amazonaws.com"))
+
+    assert [name for name, _ in nodes] == [name for name, _ in stack.of_type("AWS::IAM::Role")]
+    for name, role in nodes:
+        assert differences(name, started(stack), own(stack, role)) == []
+        assert kept_by_aws(stack, role) == {"AmazonSSMManagedInstanceCore"}
 
 
 def paths(auth: Auth, **parts: str) -> set[str]:

@@ -35,6 +35,9 @@ def fault(value: str, declaration: Mapping[str, Any]) -> str:
     allowed = [str(one) for one in declaration.get("AllowedValues", ())]
     if allowed and value not in allowed:
         return f"not one of {', '.join(allowed)}"
+    shortest, longest = declaration.get("MinLength", 0), declaration.get("MaxLength", 4096)
+    if not int(shortest) <= len(value) <= int(longest):
+        return f"not {shortest} to {longest} characters long"
     # CloudFormation matches the whole value
     if "AllowedPattern" in declaration and not re.fullmatch(declaration["AllowedPattern"], value):
         return f"does not match {declaration['AllowedPattern']}"

@@ -34,6 +34,8 @@ def test_every_parameter_of_a_cell_has_examples_here() -> None:
     [
         ("CellName", "US-East"),
         ("CellName", "x" * 31),
+        ("CellName", "us--east"),
+        ("CellName", "us-east-"),
         ("HomeRegion", "virginia"),
         ("ViewerHost", "https://rapido.example.com"),
         ("HostedZoneId", "rapido.example.com"),
@@ -64,6 +66,37 @@ def test_an_address_without_its_zone_is_refused() -> None:
 def test_workers_without_avatars_are_refused() -> None:
     with pytest.raises(RenderError, match="AvatarsUri"):
         examples.cell(AvatarsUri="")
+
+
+# What the services take; AWS's own schemas know a few of these only.
+LONGEST = {
+    "AliasName": 256,
+    "AutoScalingGroupName": 255,
+    "DBInstanceIdentifier": 63,
+    "DashboardName": 255,
+    "QueueName": 80,
+    "ReplicationGroupId": 40,
+    "RoleName": 64,
+    "StateMachineName": 80,
+    "TopicName": 256,
+    "UserGroupId": 40,
+    "UserId": 40,
+}
+
+
+def test_the_longest_names_fit_where_they_go() -> None:
+    parameters = examples.deployment(CellName="c" * 30)
+    cell = render(CELL, parameters, "rapido-" + "c" * 30, "ap-southeast-2")
+    named = [
+        (key, value)
+        for stack in cell.all()
+        for resource in stack.resources.values()
+        for key, value in resource["Properties"].items()
+        if key in LONGEST
+    ]
+
+    assert {key for key, _ in named} == set(LONGEST)
+    assert [(key, value) for key, value in named if len(value) > LONGEST[key]] == []
 
 
 CHILD = """

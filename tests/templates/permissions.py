@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -17,6 +17,8 @@ from tests.templates.objects import Use, plain
 from tests.templates.reading import Wired
 from tests.templates.rendering import Stack
 from tests.templates.walk import walk
+
+_READ = "secretsmanager:GetSecretValue"
 
 
 def differences(who: str, uses: Iterable[Use], grants: Iterable[iam.Grant]) -> list[str]:
@@ -75,22 +77,24 @@ def _entries(handler: str) -> list[Any]:
 
 def keys_behind(root: Stack, uses: list[Use], grants: list[iam.Grant]) -> list[Use]:
     """Reading a secret that a key of ours encrypts takes that key as well."""
-    secrets = {
-        stack.arn(name): where["KmsKeyId"]
-        for stack in root.all()
-        for kind in ("AWS::SecretsManager::Secret", "AWS::RDS::DBInstance")
-        for name, one in stack.of_type(kind)
-        for where in (one, one.get("MasterUserSecret", {}))
-        if "KmsKeyId" in where and (kind.endswith("Secret") or where is not one)
-    }
-    read = [one for one in grants if one.action == "secretsmanager:GetSecretValue"]
-    if not any(one.action == "secretsmanager:GetSecretValue" for one in uses):
+    if not any(one.action == _READ for one in uses):
         return []
     return [
-        Use("kms:Decrypt", arn, (), {"KeyId": key})
-        for arn, key in secrets.items()
-        if any(one.covers(arn) for one in read)
+        Use("kms:Decrypt", secret, (), {"KeyId": key})
+        for secret, key in _encrypted(root)
+        if any(one.covers(secret) for one in grants if one.action == _READ)
     ]
+
+
+def _encrypted(root: Stack) -> Iterator[tuple[str, str]]:
+    """Secrets and the keys of ours that encrypt them; a database keeps its owner's."""
+    for stack in root.all():
+        for name, secret in stack.of_type("AWS::SecretsManager::Secret"):
+            if "KmsKeyId" in secret:
+                yield stack.arn(name), secret["KmsKeyId"]
+        for name, database in stack.of_type("AWS::RDS::DBInstance"):
+            if "KmsKeyId" in database.get("MasterUserSecret", {}):
+                yield stack.arn(name), database["MasterUserSecret"]["KmsKeyId"]
 
 
 def role_of(stack: Stack, arn: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ NO_ACCOUNT := env -u AWS_PROFILE AWS_ACCESS_KEY_ID=none AWS_SECRET_ACCESS_KEY=no
 # What the functions run; folders too, since one that lost a file is newer.
 SHIPPED := app.py requirements.txt $(shell find control -name __pycache__ -prune -o -print)
 TEMPLATES := template.yaml $(wildcard infra/*.yaml statemachines/*.json)
+SCAN := .venv-scan/bin/checkov
 ARGS ?=
 ENGINE ?= $(shell command -v docker || command -v podman)
 IMAGE ?= rapido-worker:$(shell git rev-parse --short=12 HEAD)
@@ -38,7 +39,7 @@ demo: $(DEMO) ## The main job, with its proof in out/demo
 up: $(DEMO) ## The local cell in the foreground, until Ctrl-C
 	@$(BIN)/rapido up $(ARGS)
 
-test: $(DEV) $(PACKAGE) ## Every test, servers included; ARGS="-k name" narrows it
+test: $(DEV) $(PACKAGE) $(SCAN) ## Every test, servers included; ARGS="-k name" narrows it
 	@$(BIN)/python -m ops.cell.livekit_binary # minutes, once: more than a test has
 	$(BIN)/python -m pytest $(ARGS)
 
@@ -101,15 +102,22 @@ $(LAMBDA): requirements-lambda.txt | $(UV)
 	@$(UV) pip install --quiet --python .venv-lambda/bin/python --compile-bytecode -r $<
 	@touch $@
 
+$(SCAN): requirements-scan.txt | $(UV)
+	@echo "[setup] the security scanner, in an environment of its own"
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv-scan
+	@$(UV) pip install --quiet --python .venv-scan/bin/python --compile-bytecode -r $<
+	@touch $@
+
 lock: $(DEV) ## Compiles pyproject.toml's pins into the requirements files
 	$(LOCK) --extra dev -o requirements-dev.txt
 	$(LOCK) --extra control -c requirements-dev.txt $(NOT_SHIPPED:%=--no-emit-package %) -o requirements.txt
 	$(LOCK) --extra sam -o requirements-sam.txt
 	$(LOCK) --extra lambda -c requirements-dev.txt -o requirements-lambda.txt
+	$(LOCK) --extra scan -o requirements-scan.txt
 	$(LOCK) --extra worker-cpu -c requirements-dev.txt -o gpu_node/requirements-cpu.txt
 	$(LOCK) --extra worker-gpu -c requirements-dev.txt -o gpu_node/requirements-gpu.txt
 	$(LOCK) --extra demo -c requirements-dev.txt -o requirements-demo.txt
 	$(subst pyproject.toml,$(PLUGIN)/pyproject.toml,$(LOCK)) --extra test -o $(PLUGIN)/requirements-test.txt
 
 clean: ## Removes what was made
-	rm -rf $(VENV) .venv-sam .venv-lambda .aws-sam out .rapido build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-sam .venv-lambda .venv-scan .aws-sam out .rapido build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -225,6 +225,16 @@ def _find_in_map(resolver: Resolver, argument: Any, where: str) -> Any:
         raise TemplateError(f"{where}: no {error} in Mappings.{table}; add the row") from error
 
 
+def _base64(resolver: Resolver, argument: Any, where: str) -> Any:
+    """The plain text: who looks at user data here wants to read it."""
+    return resolver.value(argument, where)
+
+
+def _zones(resolver: Resolver, argument: Any, where: str) -> list[str]:
+    region = resolver.value(argument, where) or resolver.reference("AWS::Region", where)
+    return [f"{region}{letter}" for letter in "abc"]
+
+
 _FUNCTIONS: dict[str, Callable[[Resolver, Any, str], Any]] = {
     "Ref": _ref,
     "Condition": _named_condition,
@@ -239,4 +249,6 @@ _FUNCTIONS: dict[str, Callable[[Resolver, Any, str], Any]] = {
     "Fn::Select": _select,
     "Fn::Split": _split,
     "Fn::FindInMap": _find_in_map,
+    "Fn::Base64": _base64,
+    "Fn::GetAZs": _zones,
 }

@@ -18,13 +18,16 @@ NO_ACCOUNT := env -u AWS_PROFILE AWS_ACCESS_KEY_ID=none AWS_SECRET_ACCESS_KEY=no
 # What the functions run; folders too, since one that lost a file is newer.
 SHIPPED := app.py requirements.txt $(shell find control -name __pycache__ -prune -o -print)
 TEMPLATES := template.yaml $(wildcard infra/*.yaml statemachines/*.json)
+SCAN := .venv-scan/bin/checkov
 ARGS ?=
+ENGINE ?= $(shell command -v docker || command -v podman)
+IMAGE ?= rapido-worker:$(shell git rev-parse --short=12 HEAD)
 # Chalice's command needs these and no function does; botocore is in Lambda's image.
 NOT_SHIPPED := blessed botocore click editor inquirer jinxed packaging pip \
   python-dateutil pyyaml readchar runs setuptools six urllib3 wcwidth wheel xmod
 LIVEKIT := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rapido/bin/livekit-server-v1.13.5/server
 
-.PHONY: help demo up test check package bench lock clean
+.PHONY: help demo up test check package bench image lock clean
 .DEFAULT_GOAL := help
 
 help: ## Lists the targets
@@ -36,22 +39,28 @@ demo: $(DEMO) ## The main job, with its proof in out/demo
 up: $(DEMO) ## The local cell in the foreground, until Ctrl-C
 	@$(BIN)/rapido up $(ARGS)
 
-test: $(DEV) $(PACKAGE) ## Every test, servers included; ARGS="-k name" narrows it
+test: $(DEV) $(PACKAGE) $(SCAN) ## Every test, servers included; ARGS="-k name" narrows it
 	@$(BIN)/python -m ops.cell.livekit_binary # minutes, once: more than a test has
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(DEV) $(SAM) ## Lint, format, types, import arrows, templates
+check: $(DEV) $(SAM) ## Lint, format, types, import arrows, templates, the image's recipe
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(NO_ACCOUNT) $(SAM) validate --lint --template-file template.yaml
 	$(BIN)/cfn-lint infra/*.yaml
+	$(BIN)/hadolint gpu_node/Dockerfile
 
 package: $(PACKAGE) ## What Lambda gets, build/control.zip, and SAM's template around it
 
 bench: $(DEV) $(PACKAGE) ## Every bench, results under out/bench
 	$(BIN)/rapido bench all $(ARGS)
+
+image: ## The worker's image, rapido-worker:COMMIT; IMAGE=name:tag names it, ARGS go to the build
+	@test -n "$(ENGINE)" || { echo "No container engine: install Docker or Podman, or name one: make image ENGINE=path"; exit 1; }
+	@$(ENGINE) info >/dev/null 2>&1 || { echo "$(ENGINE) reaches no engine: start it (systemctl start docker), or name another: make image ENGINE=podman"; exit 1; }
+	$(ENGINE) build --platform linux/amd64 --file gpu_node/Dockerfile --tag $(IMAGE) $(ARGS) .
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: set PYTHON to one, as in: make test PYTHON=python3.12")'
@@ -93,15 +102,22 @@ $(LAMBDA): requirements-lambda.txt | $(UV)
 	@$(UV) pip install --quiet --python .venv-lambda/bin/python --compile-bytecode -r $<
 	@touch $@
 
+$(SCAN): requirements-scan.txt | $(UV)
+	@echo "[setup] the security scanner, in an environment of its own"
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv-scan
+	@$(UV) pip install --quiet --python .venv-scan/bin/python --compile-bytecode -r $<
+	@touch $@
+
 lock: $(DEV) ## Compiles pyproject.toml's pins into the requirements files
 	$(LOCK) --extra dev -o requirements-dev.txt
 	$(LOCK) --extra control -c requirements-dev.txt $(NOT_SHIPPED:%=--no-emit-package %) -o requirements.txt
 	$(LOCK) --extra sam -o requirements-sam.txt
 	$(LOCK) --extra lambda -c requirements-dev.txt -o requirements-lambda.txt
+	$(LOCK) --extra scan -o requirements-scan.txt
 	$(LOCK) --extra worker-cpu -c requirements-dev.txt -o gpu_node/requirements-cpu.txt
 	$(LOCK) --extra worker-gpu -c requirements-dev.txt -o gpu_node/requirements-gpu.txt
 	$(LOCK) --extra demo -c requirements-dev.txt -o requirements-demo.txt
 	$(subst pyproject.toml,$(PLUGIN)/pyproject.toml,$(LOCK)) --extra test -o $(PLUGIN)/requirements-test.txt
 
 clean: ## Removes what was made
-	rm -rf $(VENV) .venv-sam .venv-lambda .aws-sam out .rapido build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-sam .venv-lambda .venv-scan .aws-sam out .rapido build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

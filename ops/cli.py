@@ -16,6 +16,9 @@ from rich.table import Table
 
 from ops.avatar.cli import avatar
 from ops.bench import BENCHES
+from ops.deploy.cli import deploy, plan
+from ops.deploy.cli_key import key
+from ops.deploy.cli_stage import destroy, status
 from ops.terminal import Json, console
 from ops.terminal import print_result as _print
 
@@ -32,6 +35,9 @@ app.add_typer(session, name="session")
 app.add_typer(worker, name="worker")
 app.add_typer(avatar, name="avatar")
 app.add_typer(simulate, name="simulate")
+app.add_typer(key, name="key")
+for _command in (deploy, plan, status, destroy):
+    app.command(rich_help_panel="The cells on AWS")(_command)
 
 Url = Annotated[
     str | None, typer.Option(help="The cell's address; else RAPIDO_URL, else the one up.")

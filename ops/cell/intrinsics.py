@@ -15,7 +15,10 @@ NO_VALUE = object()
 """What ``!Ref AWS::NoValue`` gives: the property is as if it had not been written."""
 
 _PLACEHOLDER = re.compile(r"\$\{(!?)([^}]+)\}")
-_SHORT_FORMS = ("Sub", "If", "Equals", "Not", "And", "Or", "Join", "Select", "Split", "FindInMap")
+_SHORT_FORMS = (
+    "Sub", "If", "Equals", "Not", "And", "Or", "Join", "Select", "Split", "FindInMap", "GetAZs",
+    "Cidr", "Base64", "ImportValue", "ToJsonString", "Length",
+)  # fmt: skip
 
 
 def pseudo_parameters(region: str) -> dict[str, Any]:
@@ -34,7 +37,11 @@ class TemplateError(ValueError):
     """The template cannot be read or resolved; the message names resource, property and remedy."""
 
 
-class _Loader(yaml.SafeLoader):
+# a tenth of the time, where PyYAML was built with libyaml, as its wheels are
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Base):  # type: ignore[misc]
     """Safe YAML plus the short tags, each turned into its long form."""
 
 
@@ -218,6 +225,16 @@ def _find_in_map(resolver: Resolver, argument: Any, where: str) -> Any:
         raise TemplateError(f"{where}: no {error} in Mappings.{table}; add the row") from error
 
 
+def _base64(resolver: Resolver, argument: Any, where: str) -> Any:
+    """The plain text: who looks at user data here wants to read it."""
+    return resolver.value(argument, where)
+
+
+def _zones(resolver: Resolver, argument: Any, where: str) -> list[str]:
+    region = resolver.value(argument, where) or resolver.reference("AWS::Region", where)
+    return [f"{region}{letter}" for letter in "abc"]
+
+
 _FUNCTIONS: dict[str, Callable[[Resolver, Any, str], Any]] = {
     "Ref": _ref,
     "Condition": _named_condition,
@@ -232,4 +249,6 @@ _FUNCTIONS: dict[str, Callable[[Resolver, Any, str], Any]] = {
     "Fn::Select": _select,
     "Fn::Split": _split,
     "Fn::FindInMap": _find_in_map,
+    "Fn::Base64": _base64,
+    "Fn::GetAZs": _zones,
 }

@@ -70,14 +70,15 @@ def running_livekit(log: Path, ports: Sequence[int] = ()) -> Iterator[str]:
             [str(livekit_server()), "--config-body", json.dumps(config)], stdout=out, stderr=out
         )
     try:
-        _until_it_answers(f"http://127.0.0.1:{port}", server, log)
+        until_it_answers(f"http://127.0.0.1:{port}", server, log)
         yield f"ws://127.0.0.1:{port}"
     finally:
         server.kill() if ports else server.terminate()
         server.wait(10)
 
 
-def _until_it_answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+def until_it_answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    """Fails the test with the end of its log where it does not."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and server.poll() is None:
         try:

@@ -15,7 +15,9 @@ def test_every_pointer_meets_the_resource_that_it_names() -> None:
     wrong = []
     for path, line, name in pointers:
         found = (ROOT / path).read_text().splitlines()
-        at = [number for number, one in enumerate(found, 1) if re.match(rf"\s*(def )?{name}\b", one)]
+        at = [
+            number for number, one in enumerate(found, 1) if re.match(rf"\s*(def )?{name}\b", one)
+        ]
         if int(line) not in at:
             wrong.append(f"{path}:{line} is not {name}, which is at {at}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from cfnlint.decode.cfn_yaml import load
 
 from gpu_node.settings import from_environment
+from tests.shell import shell_faults
 
 VALUES = {
     "CellUrl": "https://cell.example.com/cell",
@@ -35,12 +35,8 @@ def script(resources: dict[str, Any]) -> str:
     return re.sub(r"\$\{(\w+)\}", lambda found: VALUES.get(found[1], "x"), text)
 
 
-def test_what_a_node_runs_at_its_start_is_a_shell_script(script: str) -> None:
-    checked = subprocess.run(
-        ["bash", "-n"], input=script, text=True, capture_output=True, check=False
-    )
-
-    assert (checked.returncode, checked.stderr) == (0, "")
+def test_a_shell_linter_finds_nothing_in_what_a_node_runs_at_its_start(script: str) -> None:
+    assert shell_faults(script) == ""
 
 
 def test_a_node_gives_its_worker_settings_that_a_worker_takes(script: str) -> None:

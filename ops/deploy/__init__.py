@@ -1,0 +1,1 @@
+"""``rapido deploy``, ``plan``, ``status``, ``destroy``: the cells on AWS, a region each."""

@@ -1,0 +1,1 @@
+"""The deployed templates as CloudFormation would make them, for tests that read them."""

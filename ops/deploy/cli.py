@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -147,7 +145,6 @@ def _changes(wanted: Wanted, others: Sides) -> list[Row]:
         fault = f"{wanted.domain}: no public hosted zone for it; see rapido deploy --dry-run"
         raise CloudError("NoHostedZone", fault)
     planner = Planner(wanted, others.cloud, zone.id, Screen(to_stderr=True), others.pace())
-    with tempfile.TemporaryDirectory() as scratch:
-        packager = Packager(others.builder.build(), Path(scratch))
-        rows = [row for region in wanted.regions for row in planner.region(region, packager)]
-        return rows + planner.edge()
+    packager = Packager(others.builder.build())
+    rows = [row for region in wanted.regions for row in planner.region(region, packager)]
+    return rows + planner.edge()

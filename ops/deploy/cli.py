@@ -113,7 +113,8 @@ def plan(
     """What a deploy with these options would change, and what a month costs by region.
 
     Change sets are made, shown and deleted. What would be made anew and holds data, or lessons, is
-    marked. The cost is an estimate from dated list prices.
+    marked; CloudFormation may say so of what takes a value from another stack, though it stays. The
+    cost is an estimate from dated list prices.
     """
     screen = Console(stderr=as_json)
     with faults():

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.deploy.facts import Event, Stack
+from ops.deploy.facts import Answer, Event, Stack
 from ops.deploy.lock import Lock, Locked
+from ops.deploy.pace import Pace
 from ops.deploy.packaging import PackageError, Packager
+from ops.deploy.smoke import Smoke, smoke
 from ops.deploy.states import Move, first_failure, next_move, remedy
 from tests.fake_cloud import FakeCloud
 
@@ -189,3 +191,46 @@ def test_a_package_names_everything_by_its_content(cloud: FakeCloud, tmp_path: P
 def test_a_package_whose_part_was_not_built_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PackageError, match=r"CodeUri nowhere\.zip is no file; run make package"):
         Packager(_template(tmp_path, "nowhere.zip"))
+
+
+def _smoke(answers: dict[str, Answer], key: str | None = None) -> Smoke:
+    class Answers:
+        def call(self, method: str, url: str, *_: object) -> Answer:
+            path = url.removeprefix("https://rapido.example.com")
+            return answers.get(f"{method} {path.partition('s-1')[0]}", Answer(404, "nothing"))
+
+    return smoke("https://rapido.example.com", key, Answers(), lambda _: None, Pace(0.0))
+
+
+HEALTHY = {
+    "GET /health/ready": Answer(200, "{}"),
+    "GET /openapi.json": Answer(200, '{"openapi": "3.1.0"}'),
+}
+BEGUN = Answer(201, '{"session_id": "s-1", "region": "us-west-2"}')
+
+
+@pytest.mark.parametrize(
+    ("answers", "key", "ok", "told"),
+    [
+        ({}, None, False, "/health/ready: 404 nothing; try it again"),
+        (HEALTHY | {"GET /openapi.json": Answer(200, "<html>")}, None, False, "200 <html>; see"),
+        (HEALTHY, None, True, "rapido key create"),
+        (HEALTHY | {"POST /api/v1/sessions": Answer(401, "unknown")}, "k", False, "401 unknown"),
+        (HEALTHY | {"POST /api/v1/sessions": Answer(503, "")}, "k", True, "no worker has a free"),
+        (
+            HEALTHY | {"POST /api/v1/sessions": BEGUN, "DELETE /api/v1/sessions/": Answer(204, "")},
+            "k",
+            True,
+            "placed in us-west-2 and ended",
+        ),
+        (HEALTHY | {"POST /api/v1/sessions": BEGUN}, "k", False, "did not end: 404 nothing"),
+    ],
+    ids=["sick", "no API", "no key", "refused", "full", "served", "not ended"],
+)
+def test_the_address_is_tried_as_far_as_it_can_be(
+    answers: dict[str, Answer], key: str | None, ok: bool, told: str
+) -> None:
+    found = _smoke(answers, key)
+
+    assert found.ok is ok
+    assert told in found.notes[0]

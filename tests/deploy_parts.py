@@ -51,13 +51,12 @@ class FakeBuilder:
         template = self.folder / "template.yaml"
         if template.exists():
             return template
-        (self.folder / "Function").mkdir(parents=True)
-        (self.folder / "Function" / "app.py").write_text("app = 1\n")
+        (self.folder / "build").mkdir(parents=True)
+        (self.folder / "build" / "control.zip").write_bytes(b"a small package")
         data = read_yaml(ROOT / "template.yaml")
+        data["Globals"]["Function"]["CodeUri"] = "build/control.zip"
         for resource in data["Resources"].values():
             properties = resource.get("Properties", {})
-            if resource["Type"] == "AWS::Serverless::Function":
-                properties["CodeUri"] = "Function"
             for key in ("DefinitionUri", "TemplateURL"):
                 if isinstance(properties.get(key), str):
                     properties[key] = str(ROOT / properties[key])

@@ -48,6 +48,7 @@ class Proposed:
     template: Template
     parameters: dict[str, str]
     changes: tuple[Change, ...]
+    fault: str = ""
     looks: int = 0
 
 
@@ -80,6 +81,8 @@ class FakeStacks:
         PARENT/RESOURCE."""
         self.replaced: set[str] = set()
         """Resources that any change set makes anew."""
+        self.nested_fault = ""
+        """Why no change set can look into nested stacks."""
         self.stuck: set[str] = set()
         """Stacks whose roll-back or deletion fails."""
         self.on_made: Callable[[str, str, str], None] = lambda *_: None
@@ -130,7 +133,8 @@ class FakeStacks:
                 record, record.name, NESTED, "REVIEW_IN_PROGRESS", "User Initiated", record.id
             )
         changes = tuple(self._changes(record, template, parameters))
-        record.proposals[change_set] = Proposed(template, parameters, changes)
+        fault = self.nested_fault if nested else ""
+        record.proposals[change_set] = Proposed(template, parameters, changes, fault)
 
     def proposed(self, stack: str, change_set: str) -> ChangeSet:
         self._hook("proposed")
@@ -138,8 +142,8 @@ class FakeStacks:
         proposal.looks += 1
         if proposal.looks < 3:
             return ChangeSet(("CREATE_PENDING", "CREATE_IN_PROGRESS")[proposal.looks - 1])
-        if not proposal.changes:
-            return ChangeSet("FAILED", EMPTY)
+        if proposal.fault or not proposal.changes:
+            return ChangeSet("FAILED", proposal.fault or EMPTY)
         return ChangeSet("CREATE_COMPLETE", "", proposal.changes)
 
     def execute(self, stack: str, change_set: str) -> None:

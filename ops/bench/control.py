@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from control.services import access
+from ops.bench.deploy_step import deploy_step
 from ops.bench.http_cell import CELL, functions_plan, start_aws
 from ops.bench.stage import REGION, Stage
 from ops.cell.aws import aws_environment
@@ -53,7 +54,7 @@ class Size:
 
 def control(out: Path, quick: bool, say: Callable[[str], None]) -> dict[str, Figure]:
     """The control plane: import, first answer and warm answer of its package under Lambda's
-    emulator, and its size."""
+    emulator, its size, and what a deploy adds to each step."""
     size = Size(5, 2, 100) if quick else Size(10, 7, 1000)
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
@@ -66,6 +67,7 @@ def control(out: Path, quick: bool, say: Callable[[str], None]) -> dict[str, Fig
         figures = {"import_ms": _imported(stand, size.imports)}
         say(f"{size.starts} cold starts and {size.invokes} warm calls under the emulator, in turn")
         figures |= _answered(stand, size)
+    figures["deploy_step_s"] = deploy_step(quick, say)
     figures["zip_mb"] = at_most(ZIP.stat().st_size / 1e6, "MB", ZIP_LIMIT_MB)
     write(out / "control.json", "control", figures)
     return figures

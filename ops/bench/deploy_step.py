@@ -6,10 +6,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 from ops.cell.files import ROOT
 from ops.deploy.sides import POLL_S
-from ops.figures import Figure
+from ops.figures import Figure, at_most
 
 LIMIT_S = 2.0
 
@@ -29,9 +30,9 @@ def deploy_step(quick: bool, say: Callable[[str], None]) -> Figure:
         text=True,
     )
     found = json.loads(done.stdout)
-    value = found["longest_s"] + POLL_S
+    figure = at_most(found["longest_s"] + POLL_S, "s", LIMIT_S)
     note = (
-        f"the longest between two of {found['told']} events told, and the {POLL_S:g} s between two "
-        "looks, which are the baseline; ratio = value ÷ it"
+        f"the longest between two of {found['told']} events told, and the {POLL_S:g} s that a look "
+        "at a stack can come late"
     )
-    return Figure(value, "s", f"≤ {LIMIT_S:g}", value <= LIMIT_S, POLL_S, value / POLL_S, note)
+    return replace(figure, note=note)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from gpu_node.avatars.package import MANIFEST, NAME, ROOT, AvatarError, named_files
+from ops.deploy.digests import sha256
 from ops.deploy.ports import Objects
-from ops.deploy.zipping import sha256
 
 PREFIX = "avatars/"
 

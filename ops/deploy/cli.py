@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -115,7 +113,8 @@ def plan(
     """What a deploy with these options would change, and what a month costs by region.
 
     Change sets are made, shown and deleted. What would be made anew and holds data, or lessons, is
-    marked. The cost is an estimate from dated list prices.
+    marked; CloudFormation may say so of what takes a value from another stack, though it stays. The
+    cost is an estimate from dated list prices.
     """
     screen = Console(stderr=as_json)
     with faults():
@@ -147,7 +146,6 @@ def _changes(wanted: Wanted, others: Sides) -> list[Row]:
         fault = f"{wanted.domain}: no public hosted zone for it; see rapido deploy --dry-run"
         raise CloudError("NoHostedZone", fault)
     planner = Planner(wanted, others.cloud, zone.id, Screen(to_stderr=True), others.pace())
-    with tempfile.TemporaryDirectory() as scratch:
-        packager = Packager(others.builder.build(), Path(scratch))
-        rows = [row for region in wanted.regions for row in planner.region(region, packager)]
-        return rows + planner.edge()
+    packager = Packager(others.builder.build())
+    rows = [row for region in wanted.regions for row in planner.region(region, packager)]
+    return rows + planner.edge()

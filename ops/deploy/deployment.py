@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from ops.deploy import avatars, edge
 from ops.deploy.avatars import Avatar
@@ -86,14 +84,12 @@ class Deployment:
         step(around.tell, "here", "package", "BUILDING")
         template = around.builder.build()
         step(around.tell, "here", "package", "BUILT", str(template))
-        with tempfile.TemporaryDirectory() as scratch:
-            packager = Packager(template, Path(scratch))
-            try:
-                bucket = self._cells[wanted.home].artifacts()
-                with self._lock(bucket):
-                    return self._locked(packager, faces, key)
-            except Stopped:
-                return Report({}, (), None, None, around.pace.why)
+        packager = Packager(template)
+        try:
+            with self._lock(self._cells[wanted.home].artifacts()):
+                return self._locked(packager, faces, key)
+        except Stopped:
+            return Report({}, (), None, None, around.pace.why)
 
     def _lock(self, bucket: str) -> Lock:
         home, pace = self._wanted.home, self._around.pace

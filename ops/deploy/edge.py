@@ -7,7 +7,7 @@ import secrets
 from ops.deploy import names, parameters
 from ops.deploy.cell_parameters import Shared, edge_parameters
 from ops.deploy.cell_template import EDGE
-from ops.deploy.facts import Conflict, Stack, Submission
+from ops.deploy.facts import CloudError, Stack, Submission
 from ops.deploy.pace import Pace
 from ops.deploy.parameters import ParameterError
 from ops.deploy.ports import Cloud
@@ -23,11 +23,8 @@ def bring_secret(wanted: Wanted, cloud: Cloud, tell: Tell) -> str:
     name = names.edge_secret(wanted.stage)
     home = cloud.region(wanted.home).secrets
     if home.current(name) is None:
-        try:
-            home.create(name, secrets.token_urlsafe(32), _WHAT)
-            step(tell, wanted.home, name, "CREATED", "the edge's secret")
-        except Conflict:
-            pass  # another run made it in this moment
+        home.create(name, secrets.token_urlsafe(32), _WHAT)
+        step(tell, wanted.home, name, "CREATED", "the edge's secret")
     needed = dict.fromkeys((*wanted.regions, names.EDGE_REGION))
     there = {wanted.home, *home.replicas(name)}
     lacking = [region for region in needed if region not in there]
@@ -36,7 +33,7 @@ def bring_secret(wanted: Wanted, cloud: Cloud, tell: Tell) -> str:
         step(tell, wanted.home, name, "REPLICATED", ", ".join(lacking))
     current = home.current(name)
     if current is None:
-        raise Conflict("SecretGone", f"{name} was removed in this moment; deploy again")
+        raise CloudError("SecretGone", f"{name} was removed in this moment; deploy again")
     return current.version
 
 

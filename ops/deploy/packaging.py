@@ -1,7 +1,7 @@
-"""What a template names on this disk, as objects in a bucket named by their digest.
+"""What a built template names on this disk, as objects in a bucket named by their digest.
 
-That is what ``sam package`` does; here the zip is made once for all regions, and its name is its
-content, so that an upload made before is found again and an unchanged function stays unchanged.
+That is what ``sam package`` does; here files are read once for all regions, and an object's name is
+its content, so that what was sent before is found again and an unchanged function stays unchanged.
 """
 
 from __future__ import annotations
@@ -13,18 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ops.deploy.digests import sha256
 from ops.deploy.parameters import read_template
 from ops.deploy.ports import Objects
-from ops.deploy.zipping import sha256, zip_folder
 
 PREFIX = "packages/"
 
-_PROPERTIES = {
-    "AWS::Serverless::Function": "CodeUri",
-    "AWS::Serverless::StateMachine": "DefinitionUri",
-    "AWS::CloudFormation::Stack": "TemplateURL",
-}
-_STACK = "AWS::CloudFormation::Stack"
+_FILES = ("CodeUri", "DefinitionUri")
+_NESTED = "TemplateURL"
 
 
 class PackageError(Exception):
@@ -42,8 +38,9 @@ class Upload:
 class _Store:
     """A bucket that is given only what it lacks."""
 
-    def __init__(self, objects: Objects, bucket: str) -> None:
+    def __init__(self, objects: Objects, bucket: str, region: str) -> None:
         self.bucket = bucket
+        self.base = f"https://{bucket}.s3.{region}.amazonaws.com"
         self.sent = 0
         self._objects = objects
 
@@ -56,72 +53,62 @@ class _Store:
 class Packager:
     """Reads a built template once, and uploads it to any region; threads may share it."""
 
-    def __init__(self, template: Path, scratch: Path) -> None:
-        """Zips the folders into ``scratch``. Raises PackageError."""
-        self._scratch = scratch
+    def __init__(self, template: Path) -> None:
+        """Raises PackageError."""
         self._root = template.resolve()
         self._templates: dict[Path, dict[str, Any]] = {}
-        self._keys: dict[Path, str] = {}
-        """Of what a template names, by where it is on this disk."""
-        self._sources: dict[str, Path] = {}
+        self._digests: dict[Path, str] = {}
+        """Of the files that templates name."""
         self._collect(self._root)
 
     def upload(self, objects: Objects, bucket: str, region: str) -> Upload:
         """Stores what the bucket does not have yet. Raises CloudError."""
-        store = _Store(objects, bucket)
-        for key, source in self._sources.items():
-            store.put(key, source, Path(key).stem)
-        url = self._place(self._root, store, f"https://{bucket}.s3.{region}.amazonaws.com", {})
+        store = _Store(objects, bucket, region)
+        for file, digest in self._digests.items():
+            store.put(_key(file, digest), file, digest)
+        url = self._place(self._root, store, {})
         return Upload(url, store.sent)
 
     def _collect(self, template: Path) -> None:
         data = self._templates[template] = read_template(template)
-        for _, resource, path in _named(template, data):
-            if resource["Type"] == _STACK:
-                if path not in self._templates:
-                    self._collect(path)
-            elif path not in self._keys:
-                self._keys[path] = self._keep(path)
+        for _, name, path in _named(template, data):
+            if name != _NESTED:
+                self._digests[path] = sha256(path)
+            elif path not in self._templates:
+                self._collect(path)
 
-    def _keep(self, path: Path) -> str:
-        """The key of a file, or of a folder's zip."""
-        source, suffix = path, path.suffix
-        if path.is_dir():
-            source, suffix = self._scratch / f"{len(self._keys)}.zip", ".zip"
-            zip_folder(path, source)
-        key = f"{PREFIX}{sha256(source)}{suffix}"
-        self._sources[key] = source
-        return key
-
-    def _place(self, template: Path, store: _Store, base: str, placed: dict[Path, str]) -> str:
-        """Stores the template, and those nested in it before it; its address below ``base``."""
+    def _place(self, template: Path, store: _Store, placed: dict[Path, str]) -> str:
+        """Stores the template, and those nested in it before it; its address."""
         if template in placed:
             return placed[template]
-        data = self._templates[template]
-        resources = dict(data["Resources"])
-        for name, resource, path in _named(template, data):
-            kind = resource["Type"]
-            if kind == _STACK:
-                value = self._place(path, store, base, placed)
+        data = json.loads(json.dumps(self._templates[template], default=str))
+        for properties, name, path in _named(template, data):
+            if name == _NESTED:
+                properties[name] = self._place(path, store, placed)
             else:
-                value = f"s3://{store.bucket}/{self._keys[path]}"
-            properties = {**resource["Properties"], _PROPERTIES[kind]: value}
-            resources[name] = {**resource, "Properties": properties}
-        # YAML reads a format version as a date; str writes it as it was
-        text = json.dumps({**data, "Resources": resources}, default=str).encode()
+                properties[name] = f"s3://{store.bucket}/{_key(path, self._digests[path])}"
+        text = json.dumps(data).encode()
         digest = hashlib.sha256(text).hexdigest()
         store.put(f"{PREFIX}{digest}.json", text, digest)
-        placed[template] = f"{base}/{PREFIX}{digest}.json"
+        placed[template] = f"{store.base}/{PREFIX}{digest}.json"
         return placed[template]
 
 
-def _named(template: Path, data: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], Path]]:
-    """Each resource that names something on this disk, and what. Raises PackageError."""
-    for name, resource in data["Resources"].items():
-        value = resource.get("Properties", {}).get(_PROPERTIES.get(resource.get("Type"), ""))
+def _key(file: Path, digest: str) -> str:
+    return f"{PREFIX}{digest}{file.suffix}"
+
+
+def _named(template: Path, data: Any) -> Iterator[tuple[dict[str, Any], str, Path]]:
+    """Whatever names a file of this disk, in resources or in what they share: the properties, which
+    of them, and the file. Raises PackageError."""
+    inner = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    for one in inner:
+        yield from _named(template, one)
+    for name in (*_FILES, _NESTED):
+        value = data.get(name) if isinstance(data, dict) else None
         if not isinstance(value, str) or value.startswith(("https://", "s3://")):
             continue
         path = (template.parent / value).resolve()
-        if not path.exists():
-            raise PackageError(f"{template}: {name} names {value}, which is not there; build it")
-        yield name, resource, path
+        if not path.is_file():
+            raise PackageError(f"{template}: {name} {value} is no file; run make package")
+        yield data, name, path

@@ -109,8 +109,12 @@ class Planner:
         self, here: Region, name: str, source: str, template: Path, given: Parameters
     ) -> list[Row]:
         stack = here.stacks.find(name)
-        if stack is None or next_move(stack) is not Move.UPDATE:
+        move = next_move(stack)
+        if stack is None or move in (Move.CREATE, Move.REPLACE):
             return _new(here.name, name, template, given)
+        if move is not Move.UPDATE:
+            todo = "wait for its end" if move is Move.JOIN else "see rapido status"
+            raise StackFailed(name, f"it is {stack.status}, so that nothing can be planned", todo)
         has = {k: v for k, v in given.items() if v is not None or k in stack.parameters}
         asked = Submission(name, source, has)
         return [_row(here.name, where, one) for where, one in self._changes(here, asked)]

@@ -55,8 +55,10 @@ def _session(url: str, key: str, web: Web, tell: Tell) -> Smoke:
     session = json.loads(answer.body)
     ended = web.call("DELETE", f"{url}/api/v1/sessions/{session['session_id']}", headers)
     _say(tell, "DELETE /api/v1/sessions/…", ended)
-    note = f"a session was placed in {session['region']} and ended"
-    return Smoke(ended.status == 204, (note,))
+    placed = f"a session was placed in {session['region']}"
+    if ended.status != 204:
+        return Smoke(False, (f"{placed} and did not end: {_told(ended)}",))
+    return Smoke(True, (f"{placed} and ended",))
 
 
 def _until_ok(web: Web, url: str, pace: Pace) -> Answer:

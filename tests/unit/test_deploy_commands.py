@@ -181,6 +181,35 @@ def test_a_plan_of_new_cells_makes_nothing(rapido: Command, run: Run) -> None:
     assert run.cloud.roots() == []
 
 
+def test_a_plan_that_cannot_look_into_nested_stacks_shows_what_it_can(
+    rapido: Command, run: Run
+) -> None:
+    run.deploy()
+    for region in REGIONS:
+        run.cloud.stacks(
+            region
+        ).nested_fault = (
+            "Nested change set arn:x was not successfully created: Currently in FAILED."
+        )
+
+    done = rapido("plan", *DOMAIN, *LIVEKIT, "--set", "us-west-2:WarmRooms=3", "--json")
+
+    assert done.exit_code == 0, done.output
+    assert {one["region"] for one in json.loads(done.stdout)["changes"]} == {"us-west-2"}
+    assert not any(one.proposals for _, one in run.cloud.roots())
+
+
+def test_a_plan_of_a_stack_that_is_under_way_says_so(rapido: Command, run: Run) -> None:
+    run.deploy()
+    (cell,) = [one for _, one in run.cloud.roots() if one.name == "rapido-us-west-2"]
+    cell.status = "UPDATE_IN_PROGRESS"
+
+    done = rapido("plan", *DOMAIN, *LIVEKIT)
+
+    assert done.exit_code == 1
+    assert "rapido-us-west-2: it is UPDATE_IN_PROGRESS" in done.output
+
+
 def test_what_a_plan_would_make_anew_and_holds_data_is_marked(rapido: Command, run: Run) -> None:
     run.deploy()
     run.cloud.stacks("us-east-1").replaced.add("RecordsQueue")

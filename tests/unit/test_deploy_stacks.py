@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.deploy.facts import Event, Stack
+from ops.deploy.facts import Answer, Event, Stack
 from ops.deploy.lock import Lock, Locked
+from ops.deploy.pace import Pace
 from ops.deploy.packaging import PackageError, Packager
+from ops.deploy.smoke import Smoke, smoke
 from ops.deploy.states import Move, first_failure, next_move, remedy
-from ops.deploy.zipping import zip_folder
 from tests.fake_cloud import FakeCloud
 
 NESTED = "AWS::CloudFormation::Stack"
@@ -146,40 +146,22 @@ def test_a_lock_that_another_took_is_not_renewed_nor_given_back(cloud: FakeCloud
     assert cloud.buckets["b"]["lock"] is held, "it is not ana's to give back"
 
 
-def _folder(root: Path, name: str, **files: str) -> Path:
-    folder = root / name
-    for path, text in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
-    return folder
-
-
-def test_a_folder_is_the_same_zip_whenever_and_in_whatever_order_it_was_written(
-    tmp_path: Path,
-) -> None:
-    one = _folder(tmp_path, "one", a="1", b="2")
-    other = _folder(tmp_path, "other", b="2", a="1")
-    os.utime(other / "a", (1, 1))
-
-    assert zip_folder(one, tmp_path / "1.zip") == zip_folder(other, tmp_path / "2.zip")
-    (other / "a").write_text("3")
-    assert zip_folder(one, tmp_path / "1.zip") != zip_folder(other, tmp_path / "2.zip")
-
-
-def _template(root: Path, **resources: dict[str, object]) -> Path:
+def _template(root: Path, code: str, **resources: dict[str, object]) -> Path:
     file = root / "template.yaml"
-    file.write_text(json.dumps({"AWSTemplateFormatVersion": "2010-09-09", "Resources": resources}))
+    shared = {"Function": {"CodeUri": code}}
+    file.write_text(json.dumps({"Globals": shared, "Resources": resources}))
     return file
 
 
 def test_a_package_names_everything_by_its_content(cloud: FakeCloud, tmp_path: Path) -> None:
-    _folder(tmp_path, "code", app="1")
+    (tmp_path / "code.zip").write_bytes(b"1")
     (tmp_path / "machine.asl.json").write_text("{}")
     nested = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}
     (tmp_path / "inner.json").write_text(json.dumps(nested))
     template = _template(
         tmp_path,
-        F={"Type": "AWS::Serverless::Function", "Properties": {"CodeUri": "code", "Handler": "a"}},
+        "code.zip",
+        F={"Type": "AWS::Serverless::Function", "Properties": {"Handler": "a"}},
         M={
             "Type": "AWS::Serverless::StateMachine",
             "Properties": {"DefinitionUri": "machine.asl.json"},
@@ -188,7 +170,7 @@ def test_a_package_names_everything_by_its_content(cloud: FakeCloud, tmp_path: P
         T={"Type": NESTED, "Properties": {"TemplateURL": "https://elsewhere/x.json"}},
     )
     objects = cloud.region("us-east-1").objects
-    packager = Packager(template, tmp_path)
+    packager = Packager(template)
 
     first = packager.upload(objects, "b", "us-east-1")
     again = packager.upload(objects, "b", "us-east-1")
@@ -196,18 +178,59 @@ def test_a_package_names_everything_by_its_content(cloud: FakeCloud, tmp_path: P
     assert (first.sent, again.sent) == (4, 0)
     sent = json.loads(cloud.buckets["b"][first.template_url.split(".com/")[1]].body)
     properties = {name: one["Properties"] for name, one in sent["Resources"].items()}
-    assert properties["F"]["CodeUri"].startswith("s3://b/packages/")
-    assert properties["F"]["Handler"] == "a"
+    code = sent["Globals"]["Function"]["CodeUri"]
+    assert properties["F"] == {"Handler": "a"}
     assert properties["M"]["DefinitionUri"].startswith("s3://b/packages/")
     assert properties["S"]["TemplateURL"].startswith("https://b.s3.us-east-1.amazonaws.com/")
     assert properties["T"]["TemplateURL"] == "https://elsewhere/x.json"
-    for key in (properties["F"]["CodeUri"], properties["M"]["DefinitionUri"]):
+    assert cloud.buckets["b"][code.removeprefix("s3://b/")].body == b"1"
+    for key in (code, properties["M"]["DefinitionUri"]):
         assert key.removeprefix("s3://b/") in cloud.buckets["b"]
 
 
 def test_a_package_whose_part_was_not_built_is_refused(tmp_path: Path) -> None:
-    where = {"CodeUri": "nowhere"}
-    template = _template(tmp_path, F={"Type": "AWS::Serverless::Function", "Properties": where})
+    with pytest.raises(PackageError, match=r"CodeUri nowhere\.zip is no file; run make package"):
+        Packager(_template(tmp_path, "nowhere.zip"))
 
-    with pytest.raises(PackageError, match="F names nowhere, which is not there; build it"):
-        Packager(template, tmp_path)
+
+def _smoke(answers: dict[str, Answer], key: str | None = None) -> Smoke:
+    class Answers:
+        def call(self, method: str, url: str, *_: object) -> Answer:
+            path = url.removeprefix("https://rapido.example.com")
+            return answers.get(f"{method} {path.partition('s-1')[0]}", Answer(404, "nothing"))
+
+    return smoke("https://rapido.example.com", key, Answers(), lambda _: None, Pace(0.0))
+
+
+HEALTHY = {
+    "GET /health/ready": Answer(200, "{}"),
+    "GET /openapi.json": Answer(200, '{"openapi": "3.1.0"}'),
+}
+BEGUN = Answer(201, '{"session_id": "s-1", "region": "us-west-2"}')
+
+
+@pytest.mark.parametrize(
+    ("answers", "key", "ok", "told"),
+    [
+        ({}, None, False, "/health/ready: 404 nothing; try it again"),
+        (HEALTHY | {"GET /openapi.json": Answer(200, "<html>")}, None, False, "200 <html>; see"),
+        (HEALTHY, None, True, "rapido key create"),
+        (HEALTHY | {"POST /api/v1/sessions": Answer(401, "unknown")}, "k", False, "401 unknown"),
+        (HEALTHY | {"POST /api/v1/sessions": Answer(503, "")}, "k", True, "no worker has a free"),
+        (
+            HEALTHY | {"POST /api/v1/sessions": BEGUN, "DELETE /api/v1/sessions/": Answer(204, "")},
+            "k",
+            True,
+            "placed in us-west-2 and ended",
+        ),
+        (HEALTHY | {"POST /api/v1/sessions": BEGUN}, "k", False, "did not end: 404 nothing"),
+    ],
+    ids=["sick", "no API", "no key", "refused", "full", "served", "not ended"],
+)
+def test_the_address_is_tried_as_far_as_it_can_be(
+    answers: dict[str, Answer], key: str | None, ok: bool, told: str
+) -> None:
+    found = _smoke(answers, key)
+
+    assert found.ok is ok
+    assert told in found.notes[0]

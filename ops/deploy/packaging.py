@@ -25,6 +25,7 @@ _PROPERTIES = {
     "AWS::CloudFormation::Stack": "TemplateURL",
 }
 _STACK = "AWS::CloudFormation::Stack"
+_FUNCTION = "AWS::Serverless::Function"
 
 
 class PackageError(Exception):
@@ -117,8 +118,11 @@ class Packager:
 
 def _named(template: Path, data: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], Path]]:
     """Each resource that names something on this disk, and what. Raises PackageError."""
+    shared = data.get("Globals", {}).get("Function", {})
     for name, resource in data["Resources"].items():
-        value = resource.get("Properties", {}).get(_PROPERTIES.get(resource.get("Type"), ""))
+        kind = resource.get("Type")
+        given = {**(shared if kind == _FUNCTION else {}), **resource.get("Properties", {})}
+        value = given.get(_PROPERTIES.get(kind, ""))
         if not isinstance(value, str) or value.startswith(("https://", "s3://")):
             continue
         path = (template.parent / value).resolve()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 import struct
@@ -14,7 +15,10 @@ from ops.bench.control import ZIP_LIMIT_MB
 from ops.cell.files import ROOT
 from ops.cell.intrinsics import read_yaml
 from ops.cell.template import FUNCTION
+from ops.deploy.here import BUILT
+from ops.deploy.packaging import Packager
 from ops.package import IMAGE_PYTHON, PYTHON, build
+from tests.fake_cloud import FakeCloud
 
 GLIBC_OF_LAMBDA = (2, 26)  # Amazon Linux 2, the image of python3.11
 NEEDED_TO_BUILD_ONLY = {"pip", "setuptools", "wheel", "click", "inquirer", "boto3", "botocore"}
@@ -122,18 +126,20 @@ def test_the_same_sources_give_the_same_bytes(package: Path, tmp_path: Path) -> 
     assert again.read_bytes() == package.read_bytes()
 
 
-def test_sam_gives_it_to_every_function(package: Path) -> None:
-    built = ROOT / ".aws-sam" / "build" / "template.yaml"
-    template = read_yaml(built)
-    shared = template["Globals"]["Function"]
+def test_a_deployment_uploads_this_very_zip_for_every_function(
+    package: Path, tmp_path: Path
+) -> None:
+    cloud = FakeCloud()
+    cloud.buckets["b"] = {}
+    objects = cloud.region("us-east-1").objects
 
-    resources = template["Resources"].values()
-    functions = [one["Properties"] for one in resources if one["Type"] == FUNCTION]
+    made = Packager(BUILT, tmp_path).upload(objects, "b", "us-east-1")
 
-    assert functions
-    for function in functions:
-        uri = function.get("CodeUri", shared.get("CodeUri"))
-        assert (built.parent / uri).resolve() == package, function
+    sent = json.loads(cloud.buckets["b"][made.template_url.split(".com/")[1]].body)
+    resources = sent["Resources"].values()
+    uris = {one["Properties"]["CodeUri"] for one in resources if one["Type"] == FUNCTION}
+    digest = hashlib.sha256(package.read_bytes()).hexdigest()
+    assert uris == {f"s3://b/packages/{digest}.zip"}
 
 
 def test_the_example_environment_names_every_variable_of_the_template() -> None:

@@ -48,6 +48,17 @@ def test_a_function_answers_its_recorded_events(
         assert refusal(event, answer) is None, f"{what}: {refusal(event, answer)}"
 
 
+def test_a_traced_function_finds_in_the_package_what_tracing_needs(
+    functions: dict[str, Function], emulate: Emulate, stage: Stage
+) -> None:
+    tick = functions["TickFunction"]
+    traced = emulate(replace(tick, environment={**tick.environment, "RAPIDO_TRACING": "1"}))
+
+    answer = traced.invoke(stage.live(recorded("TickFunction")["every_minute"]))
+
+    assert "recorded" in answer
+
+
 def test_a_handler_that_the_package_lacks_is_noticed(
     functions: dict[str, Function], emulate: Emulate
 ) -> None:

@@ -79,6 +79,15 @@ def test_what_is_missing_is_listed_whole_and_nothing_is_begun(rapido: Command, r
     assert run.cloud.roots() == []
 
 
+def test_a_dry_run_as_json_tells_what_is_missing(rapido: Command, run: Run) -> None:
+    run.cloud.hosted = []
+
+    done = rapido("deploy", *DOMAIN, *LIVEKIT, "--dry-run", "--json")
+
+    levels = [one["level"] for one in json.loads(done.stdout)["findings"]]
+    assert (done.exit_code, levels) == (1, ["missing", "note", "note", "note"])
+
+
 def test_deploy_as_json_keeps_progress_off_standard_output(rapido: Command) -> None:
     done = rapido("deploy", *DOMAIN, *LIVEKIT, "--yes", "--json")
 

@@ -23,7 +23,7 @@ ARGS ?=
 ENGINE ?= $(shell command -v docker || command -v podman)
 IMAGE ?= rapido-worker:$(shell git rev-parse --short=12 HEAD)
 # Chalice's command needs these and no function does; botocore is in Lambda's image.
-NOT_SHIPPED := async-timeout blessed botocore click editor inquirer jinxed packaging pip \
+NOT_SHIPPED := blessed botocore click editor inquirer jinxed packaging pip \
   python-dateutil pyyaml readchar runs setuptools six urllib3 wcwidth wheel xmod
 LIVEKIT := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rapido/bin/livekit-server-v1.13.5/server
 

@@ -1,6 +1,7 @@
 """LiveKit: tokens made offline, small calls, and the signature of its webhooks.
 
-A request for a session makes a token and no call: urllib loads where a call is made.
+What most functions do not need loads where it is used: urllib for a call, PyJWT, which loads an
+HTTP client, for a token.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ import json
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
-
-import jwt
 
 from control.services.ports import BadSignature
 
@@ -83,6 +82,8 @@ class LivekitRooms:
 
     def verify_webhook(self, body: bytes, authorization: str) -> dict[str, Any]:
         """The event, when LiveKit signed exactly this body. Raises BadSignature."""
+        import jwt
+
         token = authorization.removeprefix("Bearer ")
         try:
             claims = jwt.decode(
@@ -104,6 +105,8 @@ class LivekitRooms:
         return event
 
     def _sign(self, claims: dict[str, Any], ttl_s: float) -> str:
+        import jwt
+
         now = int(time.time())
         full = {
             "iss": self._secret("livekit_api_key"),

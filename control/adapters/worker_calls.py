@@ -12,8 +12,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import jwt
-
 from control.contracts.problem import TYPE_PREFIX
 from control.domain.session import Session
 from control.services.ports import WorkerRefused, WorkerUnable
@@ -71,6 +69,8 @@ class HttpWorkerCalls:
 
     def _request(self, session: Session, method: str, path: str, data: bytes | None) -> Request:
         from urllib.request import Request
+
+        import jwt
 
         claims = {
             "aud": session.worker_id,

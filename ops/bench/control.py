@@ -35,6 +35,7 @@ _EVENT = ROOT / "events" / "ApiFunction" / "create_session.json"
 _WORKERS = 1000
 _IMPORT = """
 import sys, time
+import awslambdaric.bootstrap  # runs before any handler is imported
 began = time.perf_counter()
 __import__(sys.argv[1])
 print((time.perf_counter() - began) * 1000)
@@ -142,7 +143,7 @@ def _imported(stand: _Stand, runs: int) -> Figure:
     warm_disk = pairs[1:]
     took = statistics.median(imported for imported, _ in warm_disk)
     bare = statistics.median(rest for _, rest in warm_disk)
-    return _beside(took, bare, IMPORT_LIMIT_MS, "the interpreter's own start and end")
+    return _beside(took, bare, IMPORT_LIMIT_MS, "start and end of Python and the runtime client")
 
 
 def _answered(stand: _Stand, size: Size) -> dict[str, Figure]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import struct
 import subprocess
@@ -133,3 +134,12 @@ def test_sam_gives_it_to_every_function(package: Path) -> None:
     for function in functions:
         uri = function.get("CodeUri", shared.get("CodeUri"))
         assert (built.parent / uri).resolve() == package, function
+
+
+def test_the_example_environment_names_every_variable_of_the_template() -> None:
+    template = read_yaml(ROOT / "template.yaml")
+    named = template["Globals"]["Function"]["Environment"]["Variables"]
+
+    given = json.loads((ROOT / "events" / "environment.json").read_text())["Parameters"]
+
+    assert set(given) == set(named)

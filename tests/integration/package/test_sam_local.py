@@ -21,7 +21,8 @@ SAM = ROOT / ".venv-sam" / "bin" / "sam"
 BUILT = ROOT / ".aws-sam" / "build" / "template.yaml"
 HEALTH = ROOT / "events" / "ApiFunction" / "health.json"
 VARIABLES = ROOT / "events" / "environment.json"
-START_TIMEOUT_S = 100
+START_TIMEOUT_S = 280
+pytestmark = pytest.mark.timeout(600)  # the first run fetches the image
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -52,7 +53,7 @@ def test_sam_local_invoke_answers_a_recorded_event(
 ) -> None:
     command = sam("invoke", "ApiFunction", "--event", str(HEALTH))
 
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
 
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout.splitlines()[-1])

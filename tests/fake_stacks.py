@@ -132,7 +132,7 @@ class FakeStacks:
             self._tell(
                 record, record.name, NESTED, "REVIEW_IN_PROGRESS", "User Initiated", record.id
             )
-        changes = tuple(self._changes(record, template, parameters))
+        changes = tuple(self._changes(record, template, parameters, nested))
         fault = self.nested_fault if nested else ""
         record.proposals[change_set] = Proposed(template, parameters, changes, fault)
 
@@ -192,7 +192,7 @@ class FakeStacks:
         wanted = _present(proposal.template, proposal.parameters, self.region)
         for at, (name, (kind, spec)) in enumerate(wanted.items()):
             held = record.resources.get(name)
-            if held is not None and held.spec == spec:
+            if held is not None and held.spec == spec and kind != NESTED:
                 continue
             physical = held.physical_id if held else self._physical(record, name, kind)
             self._tell(
@@ -248,14 +248,15 @@ class FakeStacks:
         self._set(record, "DELETE_COMPLETE")
 
     def _changes(
-        self, record: Record, template: Template, parameters: dict[str, str]
+        self, record: Record, template: Template, parameters: dict[str, str], nested: bool
     ) -> Iterator[Change]:
+        """A nested stack that is not looked into is always one of them."""
         wanted = _present(template, parameters, self.region)
         for name, (kind, spec) in wanted.items():
             held = record.resources.get(name)
             if held is None:
                 yield Change("Add", name, kind)
-            elif held.spec != spec:
+            elif held.spec != spec or (kind == NESTED and not nested):
                 yield Change("Modify", name, kind, "False")
         for name in self.replaced & wanted.keys() & record.resources.keys():
             yield Change("Modify", name, wanted[name][0], "True")

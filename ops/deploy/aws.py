@@ -22,7 +22,7 @@ class Aws:
 
     def __init__(self) -> None:
         """Raises CloudError: the profile that AWS_PROFILE names is not there."""
-        with translated("credentials"):
+        with translated("AWS_PROFILE"):
             self._session = boto3.Session()
         self._regions: dict[str, Region] = {}
         # a session's clients are safe to share between threads, but not to make in two at once

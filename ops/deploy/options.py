@@ -56,7 +56,12 @@ Avatars = Annotated[
 ]
 Email = Annotated[str | None, typer.Option("--alarm-email", help="Who is told of alarms.")]
 Budget = Annotated[
-    int | None, typer.Option("--budget", min=0, help="Dollars a month a cell; 0 for none.")
+    int | None,
+    typer.Option(
+        "--budget",
+        min=0,
+        help="The account's dollars a month past which --alarm-email is told; 0 for none.",
+    ),
 ]
 Extra = Annotated[
     list[str] | None,

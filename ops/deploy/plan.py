@@ -19,6 +19,7 @@ from ops.deploy.cell_parameters import (
     livekit_parameters,
 )
 from ops.deploy.cell_template import ARTIFACTS, CELL, EDGE, LIVEKIT
+from ops.deploy.events import NESTED
 from ops.deploy.facts import Change, Stack, Submission
 from ops.deploy.pace import Pace
 from ops.deploy.packaging import Packager
@@ -148,11 +149,14 @@ def _flat(here: Region, stack: str, changes: Iterable[Change]) -> Iterable[tuple
 
 def _row(region: str, stack: str, change: Change) -> Row:
     action = {"Add": "add", "Remove": "remove"}.get(change.action, "change")
+    if change.kind == NESTED and action == "change":
+        action = "may change"  # it was not looked into
     if change.replacement == "True":
         action = "replace"
     elif change.replacement == "Conditional":
         action = "may replace"
-    lost = STATEFUL.get(change.kind, "") if action not in ("add", "change") else ""
+    harmless = ("add", "change", "may change")
+    lost = "" if action in harmless else STATEFUL.get(change.kind, "")
     return Row(region, stack, action, change.resource, change.kind, lost)
 
 

@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from ops.deploy.pace import Pace
@@ -50,4 +51,8 @@ def sides(given: object) -> Sides:
 def print_json(result: dict[str, Any], as_json: bool) -> None:
     """On standard output, where it was asked for."""
     if as_json:
-        sys.stdout.write(json.dumps(result, indent=2, default=str) + "\n")
+        sys.stdout.write(json.dumps(result, indent=2, default=_plain) + "\n")
+
+
+def _plain(value: object) -> str:
+    return str(value.value if isinstance(value, Enum) else value)

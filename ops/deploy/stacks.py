@@ -6,7 +6,7 @@ import itertools
 import uuid
 from dataclasses import replace
 
-from ops.deploy.events import Events
+from ops.deploy.events import NESTED, Events
 from ops.deploy.facts import ChangeSet, Event, Stack, Submission
 from ops.deploy.pace import Pace
 from ops.deploy.ports import Stacks
@@ -101,10 +101,12 @@ class Driver:
         self._stacks.execute(asked.stack, name)
         begun = stack or self._stacks.find(asked.stack)
         assert begun is not None
-        ended = self._settled(begun, before, starting=True)
+        events = Events(self._region, self._stacks, self._tell)
+        ended = self._settled(begun, before, starting=True, events=events)
         if ended is None or not succeeded(ended.status):
             raise self._failed(ended or begun)
-        return ended, True
+        # a change set names every nested stack, whether anything in it changes or not
+        return ended, any(event.kind != NESTED for event in events.seen)
 
     def settled_proposal(self, stack: str, change_set: str) -> ChangeSet:
         """The change set, once CloudFormation has worked it out."""
@@ -115,13 +117,18 @@ class Driver:
             self._pace.wait()
 
     def _settled(
-        self, stack: Stack, before: Event | None = None, *, starting: bool = False
+        self,
+        stack: Stack,
+        before: Event | None = None,
+        *,
+        starting: bool = False,
+        events: Events | None = None,
     ) -> Stack | None:
         """Waits for the end of what is under way, and tells its events.
 
         ``before`` is how the operation before it began, where this one was started just now.
         """
-        events = Events(self._region, self._stacks, self._tell)
+        events = events or Events(self._region, self._stacks, self._tell)
         start: Event | None = None
         for polls in itertools.count(1):
             now = self._stacks.find(stack.id)

@@ -10,6 +10,7 @@ import pytest
 
 from ops.deploy.cell import FAULTS
 from ops.deploy.deployment import Report
+from ops.deploy.events import NESTED
 from ops.deploy.facts import CloudError
 from ops.deploy.lock import LEASE_S, Locked
 from ops.deploy.pace import Pace
@@ -102,20 +103,32 @@ def test_another_stage_has_names_of_its_own(run: Run) -> None:
     assert staged["EdgeSecretId"] == "rapido-staging-edge"
 
 
-def test_the_same_again_changes_nothing(run: Run) -> None:
+def test_the_same_again_changes_nothing_but_looks_into_nested_stacks(run: Run) -> None:
     run.deploy()
-    before, events = run.cloud.picture(), _events(run.cloud)
+    before, made = run.cloud.picture(), _made(run.cloud)
 
     again = run.deploy()
 
     assert again.ok
     assert not any(one.changed for one in again.serving.values())
     assert run.cloud.picture() == before
-    assert _events(run.cloud) == events
+    assert _made(run.cloud) == made
 
 
-def _events(cloud: FakeCloud) -> int:
-    return sum(len(one.events) for _, one in cloud.roots())
+def _made(cloud: FakeCloud) -> int:
+    """Events of resources, in all stacks that there are."""
+    records = [one for region in REGIONS for one in cloud.stacks(region).records]
+    return sum(event.kind != NESTED for one in records for event in one.events)
+
+
+def test_a_deploy_that_changes_a_nested_stack_alone_says_so(run: Run) -> None:
+    run.deploy()
+    stores = [one for one in run.cloud.stacks("us-west-2").records if "-Stores-" in one.name]
+    stores[0].resources["StoreNodes"].spec = "another"
+
+    again = run.deploy()
+
+    assert {region for region, one in again.serving.items() if one.changed} == {"us-west-2"}
 
 
 def test_what_is_not_said_again_stays_as_it_was(run: Run) -> None:

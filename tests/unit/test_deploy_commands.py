@@ -79,6 +79,15 @@ def test_what_is_missing_is_listed_whole_and_nothing_is_begun(rapido: Command, r
     assert run.cloud.roots() == []
 
 
+def test_a_dry_run_as_json_tells_what_is_missing(rapido: Command, run: Run) -> None:
+    run.cloud.hosted = []
+
+    done = rapido("deploy", *DOMAIN, *LIVEKIT, "--dry-run", "--json")
+
+    levels = [one["level"] for one in json.loads(done.stdout)["findings"]]
+    assert (done.exit_code, levels) == (1, ["missing", "note", "note", "note"])
+
+
 def test_deploy_as_json_keeps_progress_off_standard_output(rapido: Command) -> None:
     done = rapido("deploy", *DOMAIN, *LIVEKIT, "--yes", "--json")
 
@@ -195,7 +204,13 @@ def test_a_plan_that_cannot_look_into_nested_stacks_shows_what_it_can(
     done = rapido("plan", *DOMAIN, *LIVEKIT, "--set", "us-west-2:WarmRooms=3", "--json")
 
     assert done.exit_code == 0, done.output
-    assert {one["region"] for one in json.loads(done.stdout)["changes"]} == {"us-west-2"}
+    changes = json.loads(done.stdout)["changes"]
+    assert {one["region"] for one in changes if one["action"] == "change"} == {"us-west-2"}
+    assert {one["resource"] for one in changes if one["action"] == "may change"} == {
+        "Alarms",
+        "Network",
+        "Stores",
+    }
     assert not any(one.proposals for _, one in run.cloud.roots())
 
 

@@ -12,7 +12,7 @@ from types import FunctionType
 from ops.cell.files import ROOT
 from tests.templates import iam
 
-_FACTORIES = ("client", "create_client", "resource")
+_OF_BOTO3 = ("client", "resource", "Session", "session")
 _CALLS_FOR_US = "aws_lambda_powertools.utilities"
 
 
@@ -65,36 +65,62 @@ def services(folder: Path) -> dict[str, frozenset[str]]:
     Raises WalkError where one is not named by a literal, is made when a module loads, or where a
     library is used that makes its own.
     """
-    found = set()
+    found: set[str] = set()
     for path in sorted(folder.rglob("*.py")):
-        factories = {*_FACTORIES, *_own_factories(path)}
-        for node in ast.walk(tree_of(path)):
+        tree = tree_of(path)
+        factories = _factories(path)
+        for node in ast.walk(tree):
             _check_imports(path, node)
-        for definition in definitions(path).values():
-            found |= set(_made(path, definition, factories))
-        for call in _calls_at_load(tree_of(path)):
-            if name_of(call.func) in factories:
+        for name, definition in definitions(path).items():
+            if "." in name and _makes_what_is_asked(definition):
+                raise WalkError(f"{place_of(path, definition)}: let a function make clients")
+            for call in ast.walk(definition):
+                if isinstance(call, ast.Call) and _makes(call.func, factories):
+                    found |= set(_made(path, call, inside=name in factories))
+        for call in _calls_at_load(tree):
+            if _makes(call.func, factories):
                 raise WalkError(f"{place_of(path, call)}: make clients inside functions")
     return {name: iam.methods(name) for name in found}
 
 
-def _own_factories(path: Path) -> set[str]:
-    """Functions here, or imported from another file of ours, that make the client they are asked
-    for."""
-    known = set(definitions(path))
-    found = {name for name in known if _names_boto3(definitions(path)[name])}
+def _factories(path: Path) -> set[str]:
+    """Functions here, and those imported from other files of ours, that make the client that they
+    are asked for."""
+    found = {name for name, one in definitions(path).items() if _makes_what_is_asked(one)}
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("control."):
             file = ROOT / f"{str(node.module).replace('.', '/')}.py"
             theirs = definitions(file) if file.exists() else {}
-            found |= {
-                a.name for a in node.names if a.name in theirs and _names_boto3(theirs[a.name])
-            }
+            names = {one.name for one in node.names} & set(theirs)
+            found |= {name for name in names if _makes_what_is_asked(theirs[name])}
     return found
 
 
-def _names_boto3(definition: ast.AST) -> bool:
-    return any(isinstance(one, ast.Name) and one.id == "boto3" for one in ast.walk(definition))
+def _makes_what_is_asked(definition: ast.AST) -> bool:
+    literal = {
+        call.func
+        for call in ast.walk(definition)
+        if isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Constant)
+    }
+    return any(_makes(one, set()) and one not in literal for one in ast.walk(definition))
+
+
+def _makes(function: ast.AST, factories: set[str]) -> bool:
+    """Whether it is botocore's or boto3's way to a client, or one of ours."""
+    if isinstance(function, ast.Name):
+        return function.id in factories
+    if not isinstance(function, ast.Attribute):
+        return False
+    of_boto3 = isinstance(function.value, ast.Name) and function.value.id == "boto3"
+    return function.attr == "create_client" or (of_boto3 and function.attr in _OF_BOTO3)
+
+
+def _made(path: Path, call: ast.Call, *, inside: bool) -> Iterator[str]:
+    service = call.args[0] if call.args else None
+    if isinstance(service, ast.Constant):
+        yield str(service.value)
+    elif not inside:
+        raise WalkError(f"{place_of(path, call)}: name the service with a literal")
 
 
 def _check_imports(path: Path, node: ast.AST) -> None:
@@ -102,18 +128,6 @@ def _check_imports(path: Path, node: ast.AST) -> None:
     names += [one.name for one in node.names] if isinstance(node, ast.Import) else []
     if any(name.startswith(_CALLS_FOR_US) for name in names):
         raise WalkError(f"{place_of(path, node)}: {_CALLS_FOR_US} calls AWS unseen by the walk")
-
-
-def _made(path: Path, definition: ast.AST, factories: set[str]) -> Iterator[str]:
-    parameters = parameters_of(definition)
-    for call in ast.walk(definition):
-        if not isinstance(call, ast.Call) or name_of(call.func) not in factories or not call.args:
-            continue
-        service = call.args[0]
-        if isinstance(service, ast.Constant) and isinstance(service.value, str):
-            yield service.value
-        elif not (isinstance(service, ast.Name) and service.id in parameters):
-            raise WalkError(f"{place_of(path, call)}: name the service with a literal")
 
 
 def _calls_at_load(module: ast.Module) -> Iterator[ast.Call]:

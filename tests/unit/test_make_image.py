@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 from tests.worker_image import ROOT
+
+# of its own: this run may itself be a make's, with words for it
+PLAIN = {k: v for k, v in os.environ.items() if k not in ("ARGS", "MAKEFLAGS", "MFLAGS")}
 
 
 def test_without_an_engine_the_build_says_what_to_do(tmp_path: Path) -> None:
@@ -15,7 +19,11 @@ def test_without_an_engine_the_build_says_what_to_do(tmp_path: Path) -> None:
 
     for engine, remedy in ((str(dead), "start it"), ("", "install Docker or Podman")):
         told = subprocess.run(
-            ["make", "image", f"ENGINE={engine}"], cwd=ROOT, capture_output=True, text=True
+            ["make", "image", f"ENGINE={engine}"],
+            cwd=ROOT,
+            env=PLAIN,
+            capture_output=True,
+            text=True,
         )
         assert told.returncode != 0
         assert remedy in told.stdout
@@ -26,7 +34,8 @@ def test_the_build_is_of_this_dockerfile_for_the_processor_of_gpu_nodes(tmp_path
     engine.write_text(f'#!/bin/sh\necho "$PWD: $*" >>{log}\n', encoding="utf-8")
     engine.chmod(0o755)
 
-    subprocess.run(["make", "image", f"ENGINE={engine}", "IMAGE=w:1"], cwd=ROOT, check=True)
+    ask = ["make", "image", f"ENGINE={engine}", "IMAGE=w:1"]
+    subprocess.run(ask, cwd=ROOT, env=PLAIN, check=True)
 
     _, built = log.read_text(encoding="utf-8").splitlines()
     expected = "build --platform linux/amd64 --file gpu_node/Dockerfile --tag w:1 ."

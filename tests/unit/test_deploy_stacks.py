@@ -188,24 +188,6 @@ def test_a_package_names_everything_by_its_content(cloud: FakeCloud, tmp_path: P
         assert key.removeprefix("s3://b/") in cloud.buckets["b"]
 
 
-def test_what_globals_name_is_uploaded_for_every_function(cloud: FakeCloud, tmp_path: Path) -> None:
-    _folder(tmp_path, "code", app="1")
-    _folder(tmp_path, "own", app="2")
-    shared = {"Type": "AWS::Serverless::Function", "Properties": {"Handler": "a"}}
-    own = {"Type": "AWS::Serverless::Function", "Properties": {"CodeUri": "own"}}
-    template = _template(tmp_path, F=shared, G=shared, H=own)
-    with_globals = json.loads(template.read_text())
-    with_globals["Globals"] = {"Function": {"CodeUri": "code"}}
-    template.write_text(json.dumps(with_globals))
-
-    made = Packager(template, tmp_path).upload(cloud.region("us-east-1").objects, "b", "us-east-1")
-
-    sent = json.loads(cloud.buckets["b"][made.template_url.split(".com/")[1]].body)
-    uris = [sent["Resources"][name]["Properties"]["CodeUri"] for name in "FGH"]
-    assert all(uri.removeprefix("s3://b/") in cloud.buckets["b"] for uri in uris)
-    assert uris[0] == uris[1] != uris[2]
-
-
 def test_a_package_whose_part_was_not_built_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PackageError, match=r"CodeUri nowhere\.zip is no file; run make package"):
         Packager(_template(tmp_path, "nowhere.zip"))

@@ -126,20 +126,20 @@ def test_the_same_sources_give_the_same_bytes(package: Path, tmp_path: Path) -> 
     assert again.read_bytes() == package.read_bytes()
 
 
-def test_a_deployment_uploads_this_very_zip_for_every_function(
-    package: Path, tmp_path: Path
-) -> None:
+def test_a_deployment_uploads_this_very_zip_for_every_function(package: Path) -> None:
     cloud = FakeCloud()
     cloud.buckets["b"] = {}
     objects = cloud.region("us-east-1").objects
 
-    made = Packager(BUILT, tmp_path).upload(objects, "b", "us-east-1")
+    made = Packager(BUILT).upload(objects, "b", "us-east-1")
 
     sent = json.loads(cloud.buckets["b"][made.template_url.split(".com/")[1]].body)
-    resources = sent["Resources"].values()
-    uris = {one["Properties"]["CodeUri"] for one in resources if one["Type"] == FUNCTION}
+    shared = sent["Globals"]["Function"]["CodeUri"]
+    functions = [one for one in sent["Resources"].values() if one["Type"] == FUNCTION]
+    uris = {one["Properties"].get("CodeUri", shared) for one in functions}
     digest = hashlib.sha256(package.read_bytes()).hexdigest()
     assert uris == {f"s3://b/packages/{digest}.zip"}
+    assert cloud.buckets["b"][f"packages/{digest}.zip"].body == package.read_bytes()
 
 
 def test_the_example_environment_names_every_variable_of_the_template() -> None:

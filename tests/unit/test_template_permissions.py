@@ -42,6 +42,7 @@ STATES_TRACES = (
     "GetSamplingRules", "GetSamplingTargets", "PutTelemetryRecords", "PutTraceSegments",
 )  # fmt: skip
 KEPT_BY_AWS = {
+    "apigateway.amazonaws.com": "AmazonAPIGatewayPushToCloudWatchLogs",
     "codedeploy.amazonaws.com": "AWSCodeDeployRoleForLambdaLimited",
     "monitoring.rds.amazonaws.com": "AmazonRDSEnhancedMonitoringRole",
 }
@@ -164,7 +165,12 @@ def test_nodes_beside_a_cell_may_do_what_their_start_asks_for_and_nothing_else(p
     stack = render(path, parameters, "beside", examples.REGION)
     nodes = list(roles(stack, "ec2.amazonaws.com"))
 
-    assert [name for name, _ in nodes] == [name for name, _ in stack.of_type("AWS::IAM::Role")]
+    services = [one for principal in KEPT_BY_AWS for one in roles(stack, principal)]
+    looked_at = sorted(name for name, _ in [*nodes, *services])
+    assert looked_at == sorted(name for name, _ in stack.of_type("AWS::IAM::Role"))
+    for _, role in services:
+        assert own(stack, role) == []
+        assert kept_by_aws(stack, role) <= set(KEPT_BY_AWS.values())
     for name, role in nodes:
         assert differences(name, started(stack), own(stack, role)) == []
         assert kept_by_aws(stack, role) == {"AmazonSSMManagedInstanceCore"}

@@ -1,4 +1,4 @@
-"""Where an edge is, clients come through it; workers, cells and health checks need not."""
+"""Where an edge is, clients come through it; operators, workers, cells, health checks need not."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from control.services.forwarding import forward
 from control.services.peer_ports import Peer, PeerAnswer
 from control.services.ports import Cell
 
-KEY = access.new_key()
+KEY, OPERATORS = access.new_key(), access.new_key()
 
 
 class Store:
-    """Knows one key, and the sessions' page is empty."""
+    """Knows two keys, and the sessions' page is empty."""
 
     def key(self, digest: str) -> dict[str, Any]:
-        return {"tenant": "school", "role": "client"} if digest == access.digest(KEY) else {}
+        roles = {access.digest(KEY): "client", access.digest(OPERATORS): "operator"}
+        return {"tenant": "school", "role": roles[digest]} if digest in roles else {}
 
     def page(self, *_: object) -> tuple[list[Any], None]:
         return [], None
@@ -58,6 +59,13 @@ def test_a_client_that_calls_past_the_edge_is_sent_to_the_public_address(
     problem = json.loads(answer["body"])
     assert (answer["statusCode"], problem["type"]) == (403, "urn:rapido:problem:forbidden")
     assert "public address" in problem["detail"]
+
+
+@pytest.mark.usefixtures("edge_key")
+def test_an_operator_reaches_the_cell_that_is_meant() -> None:
+    answer = get("/api/v1/sessions", authorization=f"Bearer {OPERATORS}")
+
+    assert answer["statusCode"] == 200
 
 
 @pytest.mark.usefixtures("edge_key")

@@ -60,7 +60,9 @@ def next_move(stack: Stack | None) -> Move:
 
 
 def remedy(status: str, name: str, region: str) -> str:
-    """What a person does about a stack that no deploy may touch."""
+    """What a person does about a stack that does not stand."""
+    if status in _NEVER_WAS:
+        return "it never came to be: correct its cause and deploy again, which makes it anew"
     text = _REMEDIES.get(
         status, "look at it in the console of CloudFormation in {region}, then run this again"
     )

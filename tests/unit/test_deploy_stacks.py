@@ -52,6 +52,11 @@ def test_every_state_of_a_stack_has_one_move(status: str) -> None:
     assert next_move(Stack("id", "name", status)) is MOVES[status]
 
 
+def test_a_stack_that_never_came_to_be_is_made_anew_by_the_next_deploy() -> None:
+    for status in ("ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS"):
+        assert "deploy again" in remedy(status, "rapido-a", "us-west-2")
+
+
 def test_a_state_that_is_refused_says_what_to_do_and_where() -> None:
     for status in (status for status, move in MOVES.items() if move is Move.REFUSE):
         told = remedy(status, "rapido-x", "us-west-2")

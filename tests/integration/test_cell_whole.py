@@ -15,6 +15,7 @@ import httpx
 import psycopg
 import pytest
 
+from control.adapters import records
 from ops.cell.cell import Cell
 from ops.cell.files import ROOT
 from ops.cell.postgres import remove_outside_data
@@ -57,6 +58,34 @@ def test_the_schema_is_there(cell: Cell) -> None:
         row = connection.execute(query).fetchone()
     assert row is not None
     assert row[0] > 0
+
+
+def test_where_the_database_knows_iam_the_functions_user_writes_rows_and_changes_no_table(
+    cell: Cell,
+) -> None:
+    with psycopg.connect(cell.database_url, autocommit=True) as owner:
+        owner.execute("create role rds_iam")  # as RDS has it
+        # the local owner has the name that the functions' user has there
+        rights = (ROOT / "control/adapters/sql/rights.sql").read_text()
+        for _ in range(2):
+            owner.execute(rights.replace("rapido", "functions").encode())
+        with psycopg.connect(cell.database_url, autocommit=True) as functions:
+            functions.execute("set role functions")
+            upsert = (ROOT / "control/adapters/sql/upsert_session.sql").read_text()
+            row: dict[str, object] = dict.fromkeys(records._COLUMNS)
+            row |= {"session_id": "s-desk-1", "tenant": "t", "lesson_id": "l", "avatar": "demo"}
+            row |= {"status": "live", "region": "us-east-1", "created_ms": 1, "seq": 1}
+            functions.execute(upsert, row)
+            functions.execute(upsert, row | {"status": "ended", "seq": 2})
+            functions.execute(records._ADD_KEY, ("d" * 64, "t", "client"))
+            assert functions.execute(records._FIND_KEY, ("d" * 64,)).fetchone() is not None
+            for change in ("drop table sessions", "delete from sessions", "create table x (a int)"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    functions.execute(change)
+        owner.execute("drop owned by functions")
+        owner.execute("drop role functions")
+        owner.execute("drop role rds_iam")
+        owner.execute("delete from sessions where session_id = 's-desk-1'")
 
 
 def test_its_state_file_is_private_and_names_everything(cell: Cell) -> None:

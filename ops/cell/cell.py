@@ -209,9 +209,9 @@ class Cell:
         aws.put_secret(deployment.environment()["RAPIDO_WORKER_SECRET_ID"], root_key)
         aws.make_queues(deployment.queues)
         aws.make_state_machines(deployment)
-        for function in deployment.functions.values():
-            for source in function.unsupported:
-                self._tell(f"not run on one machine: {source}")
+        left_out = [one for each in deployment.functions.values() for one in each.unsupported]
+        if left_out:
+            self._tell(f"not run on one machine: {', '.join(left_out)}")
         return {
             **own_environment(),
             **aws_environment(self.aws_url, self.region),

@@ -111,6 +111,7 @@ $(SCAN): requirements-scan.txt | $(UV)
 lock: $(DEV) ## Compiles pyproject.toml's pins into the requirements files
 	$(LOCK) --extra dev -o requirements-dev.txt
 	$(LOCK) --extra control -c requirements-dev.txt $(NOT_SHIPPED:%=--no-emit-package %) -o requirements.txt
+	$(LOCK) --extra planner -c requirements-dev.txt $(NOT_SHIPPED:%=--no-emit-package %) -o requirements-planner.txt
 	$(LOCK) --extra sam -o requirements-sam.txt
 	$(LOCK) --extra lambda -c requirements-dev.txt -o requirements-lambda.txt
 	$(LOCK) --extra scan -o requirements-scan.txt

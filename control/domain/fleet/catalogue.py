@@ -1,7 +1,7 @@
 """What instance types bring and cost, until something better is known.
 
-The published figures are the default; what the region's price list and spot market say goes over the
-prices, what workers of a type measured goes over its slots.
+The published figures are the default; what the region's price list and spot market say goes over
+the prices, what workers of a type measured goes over its slots.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from control.domain.fleet.state import Market, Pool
 STALE_AFTER_S = 6 * 3600.0
 """A price that was not seen anew for that long is not gone by."""
 ABSURD_FACTOR = 10.0
-"""A price this many times the published one, or that small a part of it, is a fault of its source."""
+"""A price over that many times the published one is a fault of its source."""
 MOST_SLOTS = 1000
 """A worker that measures more is not believed."""
 

@@ -8,7 +8,7 @@ what a launch costs in hours:
            sum s n without pool q >= keep                  for every q: any one pool may vanish
            sum s n of spot        <= spot_share sum s n
            live_spot              >= expected - sum s n of on-demand
-           least nodes            <= sum n,  sum l <= room,  n <= open + l
+           least nodes            <= sum n,  sum l <= room,  busy <= n <= open + l
 
 Every bound but the launches' gives way at a price, so that there is always an answer: what cannot
 be had is told as a shortage.
@@ -52,6 +52,8 @@ class PoolAsk:
     """What a launch costs, in hours of the node: its boot, its end, and against flapping."""
     open: int
     """Nodes that are there and may serve: ready, booting, or closed and to be had back."""
+    busy: int
+    """Of these, those that stay whatever is decided: lessons live on them, or they still boot."""
     launchable: int
     """Most that may be launched; 0 where it is banned."""
 
@@ -128,7 +130,8 @@ def solve(ask: MixAsk) -> Mix | None:
     endless = _highs().kHighsInf
     upper += [endless] * 5
     rows = _rows(ask, endless, short, unsafe, unbalanced, few, live)
-    model = _model(costs, upper, count, rows)
+    lower = [float(one.busy) for one in ask.pools] + [0.0] * (count + 5)
+    model = _model(costs, lower, upper, count, rows)
     solver = _solver()
     solver.setOptionValue("time_limit", ask.limit_s)
     solver.passModel(model)
@@ -179,12 +182,14 @@ def _solver() -> Any:
     return solver
 
 
-def _model(costs: list[float], upper: list[float], whole: int, rows: _Rows) -> Any:
+def _model(
+    costs: list[float], lower: list[float], upper: list[float], whole: int, rows: _Rows
+) -> Any:
     """``whole``: the first so many columns are integers; launches are, where the nodes are."""
     highs = _highs()
     lp = highs.HighsLp()
     lp.num_col_, lp.num_row_ = len(costs), len(rows.low)
-    lp.col_cost_, lp.col_lower_, lp.col_upper_ = costs, [0.0] * len(costs), upper
+    lp.col_cost_, lp.col_lower_, lp.col_upper_ = costs, lower, upper
     lp.row_lower_, lp.row_upper_ = rows.low, rows.high
     lp.a_matrix_.format_ = highs.MatrixFormat.kRowwise
     lp.a_matrix_.start_ = [*rows.starts, len(rows.columns)]

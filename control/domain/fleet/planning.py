@@ -83,15 +83,19 @@ def plan(fleet: Fleet, outlook: Outlook, policy: Policy) -> Plan:
 
 def _need(fleet: Fleet, outlook: Outlook, within_s: float) -> float:
     """Slots that must be there at any moment until then."""
-    steps = 1 + int(within_s // outlook.step_s)
-    ahead = max(outlook.high[:steps], default=0.0)
+    ahead = max(outlook.high[: _steps(fleet, outlook, within_s)], default=0.0)
     return max(ahead, float(fleet.live + fleet.queued)) + fleet.asked
+
+
+def _steps(fleet: Fleet, outlook: Outlook, within_s: float) -> int:
+    """How many steps are touched until then; the first began before now."""
+    return 1 + int((fleet.now_s % outlook.step_s + within_s) // outlook.step_s)
 
 
 def _expected(fleet: Fleet, outlook: Outlook, within_s: float) -> float:
     """Sessions that are expected at the most until then."""
-    steps = 1 + int(within_s // outlook.step_s)
-    return max(*outlook.mean[:steps], float(fleet.live + fleet.queued)) + fleet.asked
+    ahead = outlook.mean[: _steps(fleet, outlook, within_s)]
+    return max(*ahead, float(fleet.live + fleet.queued)) + fleet.asked
 
 
 def _enough(serving: Sequence[Node], need: float, keep: float, bounds: Bounds) -> bool:
@@ -116,8 +120,7 @@ def _ask(
     serving: Sequence[Node],
     closed: Sequence[Node],
 ) -> mix.MixAsk:
-    steps = 1 + int(policy.expect_s // outlook.step_s)
-    mean = outlook.mean[:steps]
+    mean = outlook.mean[: _steps(fleet, outlook, policy.expect_s)]
     usable = [*serving, *closed]
     least_slots = min((one.slots for one in fleet.offers), default=1)
     # nodes bring multiples of it, so that rounding up to one changes nothing
@@ -163,8 +166,9 @@ def _pool_ask(
     sensible = math.ceil(need / slots) + 1
     launchable = 0 if banned else max(0, min(room, most - all_there, sensible))
     launch_h = boot_s / 3600 + policy.launch_h + (0.0 if pool.spot else policy.drain_h)
+    busy = sum(one.state == "booting" or one.used > 0 for one in there)
     cents = round(price, 2)
-    return mix.PoolAsk(pool.name, pool.spot, slots, cents, launch_h, len(there), launchable)
+    return mix.PoolAsk(pool.name, pool.spot, slots, cents, launch_h, len(there), busy, launchable)
 
 
 def _told(found: mix.Mix, need: float, hold: float) -> list[str]:
@@ -199,8 +203,8 @@ def _decide(
         reopen += back[: max(0, missing)]
         if missing > len(back):
             launch[name] = missing - len(back)
-        ready = sorted((one for one in open_here if one.state == "ready"), key=_fullest)
-        close += ready[::-1][: max(0, -missing)]
+        idle = [one for one in open_here if one.state == "ready" and one.used == 0]
+        close += idle[: max(0, -missing)]
     open_now = [one for one in serving if one not in close and one.state == "ready"] + reopen
     gone = [one for one in (*closed, *close) if one not in reopen and one.used == 0]
     spare = max(0, len(serving) + len(closed) - fleet.bounds.least)

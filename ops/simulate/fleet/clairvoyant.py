@@ -67,7 +67,7 @@ def _ask(region: Region, policy: Policy, need: float, at_s: float) -> mix.MixAsk
         if price is not None:
             kind, most = PUBLISHED[pool.type], region.bounds.most
             pools.append(
-                mix.PoolAsk(pool.name, pool.spot, kind.slots, round(price, 2), 0.0, 0, most)
+                mix.PoolAsk(pool.name, pool.spot, kind.slots, round(price, 2), 0.0, 0, 0, most)
             )
     return mix.MixAsk(
         tuple(pools), need, 0.0, region.bounds.least, region.bounds.most, policy.keep_share * need,

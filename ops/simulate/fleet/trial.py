@@ -73,8 +73,10 @@ def offset_h(region: str) -> float:
     return hours_from_utc(REGIONS[region]) if region in REGIONS else 0.0
 
 
-def planned(inputs: Inputs, policy: Policy, learnt: Learnt | None = None) -> tuple[Week, Planner]:
-    """Under the shipped planner, and the planner as it was left."""
+def planned(
+    inputs: Inputs, policy: Policy, learnt: Learnt | None = None, hand_over: bool = False
+) -> Week:
+    """Under the shipped planner."""
     known = learnt or learn(inputs, policy.quantile)
     classes = announced_by_region(inputs.classes)
     scaler = Planner(
@@ -82,8 +84,8 @@ def planned(inputs: Inputs, policy: Policy, learnt: Learnt | None = None) -> tup
         known.profiles,
         {region: classes.get(region, []) for region in inputs.regions},
     )
-    week = under(inputs, scaler)
-    return replace(week, plan_s=tuple(scaler.plan_s)), scaler
+    week = under(inputs, scaler, hand_over)
+    return replace(week, plan_s=tuple(scaler.plan_s))
 
 
 def under(inputs: Inputs, scaler: Scaler, hand_over: bool = False) -> Week:

@@ -21,6 +21,7 @@ from ops.deploy.cli_key import key
 from ops.deploy.cli_stage import destroy, status
 from ops.terminal import Json, console
 from ops.terminal import print_result as _print
+from ops.timetable.cli import timetable
 
 app = typer.Typer(
     help="Talking, lip-synced avatars for lessons: a fleet behind one address.",
@@ -36,6 +37,7 @@ app.add_typer(worker, name="worker")
 app.add_typer(avatar, name="avatar")
 app.add_typer(simulate, name="simulate")
 app.add_typer(key, name="key")
+app.add_typer(timetable, name="timetable")
 for _command in (deploy, plan, status, destroy):
     app.command(rich_help_panel="The cells on AWS")(_command)
 

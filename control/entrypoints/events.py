@@ -6,7 +6,7 @@ from typing import Any
 
 from control import bootstrap
 from control.entrypoints.telemetry import count, logger, traced
-from control.services import drains, summaries, upkeep
+from control.services import drains, summaries, timetable_copy, upkeep
 
 
 @traced
@@ -17,6 +17,8 @@ def tick(event: dict[str, Any], context: Any) -> dict[str, int]:
     done = upkeep.tick(cell)
     summaries.check_health(cell)
     faults = summaries.push(cell)
+    if fault := timetable_copy.refresh(cell):
+        logger.warning("no timetable from home", fault=fault)
     logger.info("tick", extra=dict(done) | ({"peers not told": faults} if faults else {}))
     return done
 

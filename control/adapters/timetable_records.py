@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from control.adapters.records import PostgresRecords
 from control.domain.errors import unavailable
 from control.domain.fleet.announcing import Announcement
 from control.services.fleet_ports import Check, Place, Span
@@ -37,11 +36,17 @@ KEPT_S = 90 * 86400.0
 """What is over stays readable that long."""
 
 
-class PostgresAnnouncements:
-    """In the database of ``records``."""
+class Database(Protocol):
+    """A transaction's context, as PostgresRecords gives it. Raises unavailable."""
 
-    def __init__(self, records: PostgresRecords) -> None:
-        self._records = records
+    def connection(self) -> Any: ...
+
+
+class PostgresAnnouncements:
+    """In the database of the records."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def put(self, tenant: str, classes: Sequence[Announcement], now_s: float, check: Check) -> int:
         with self._transaction() as sql:
@@ -108,7 +113,7 @@ class PostgresAnnouncements:
         import psycopg
 
         try:
-            with self._records.connection() as connection:
+            with self._database.connection() as connection:
                 connection.execute(_WITHIN)
                 yield connection
         except (psycopg.OperationalError, psycopg.errors.UndefinedTable) as error:

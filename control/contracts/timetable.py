@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
@@ -20,10 +21,14 @@ _RFC_3339 = re.compile(
 )
 
 
-def _with_offset(value: object) -> object:
+def _with_offset(value: object) -> datetime:
     """A number or a day would be read as a time too, and rarely the one that was meant."""
     found = _RFC_3339.fullmatch(value) if isinstance(value, str) else None
-    if found is None:
+    try:
+        moment = datetime.fromisoformat(found[0].upper()) if found else None
+    except ValueError:
+        moment = None
+    if found is None or moment is None:
         raise PydanticCustomError(
             "no_moment",
             "is no RFC 3339 time",
@@ -35,7 +40,7 @@ def _with_offset(value: object) -> object:
             "has no offset from UTC, so it is a different moment in every time zone",
             {"remedy": "add the offset that holds on that day, for example +01:00, or Z for UTC"},
         )
-    return value
+    return moment
 
 
 Moment = Annotated[Utc, BeforeValidator(_with_offset, json_schema_input_type=str)]

@@ -241,8 +241,7 @@ def test_the_functions_user_has_the_rights_that_the_timetable_needs(
                     connection.execute("set role functions")
                     return connection
 
-            theirs: Any = AsFunctions()
-            functions = PostgresAnnouncements(theirs)
+            functions = PostgresAnnouncements(AsFunctions())
             put(functions, MATH)
             put(functions, replace(MATH, expected=9), replace(MATH, class_id="art"))
             functions.remove("school", "art")

@@ -23,10 +23,6 @@ class TimetableStoreMixin:
     _run: Callable[..., Any]
     _call: Callable[..., Any]
 
-    def now_s(self) -> float:
-        """The store's own time."""
-        return int(self._run("now")) / 1000
-
     def timetable(self) -> tuple[PlannedClass, ...]:
         """Classes of this cell's region that run, begin within days, or ended a little ago."""
         raw = self._call("hget", self._prefix + "timetable", "classes")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import urlencode
 
 from pydantic import ValidationError
@@ -13,9 +13,9 @@ from control.contracts.timetable import TimetableWindow
 from control.domain.errors import RapidoError
 from control.domain.fleet import meeting
 from control.domain.fleet.timetable import PlannedClass
-from control.services import timetable
-from control.services.fleet_ports import ClassStore
+from control.services import sessions, timetable
 from control.services.peer_ports import PeerAway
+from control.services.planner_ports import ObservedClass
 from control.services.ports import Cell
 from control.services.upkeep import ATTENDANCE, BATCH
 
@@ -29,12 +29,12 @@ MOST_CLASSES = 20_000
 LEARNT_AT_ONCE = 500
 
 
-def refresh(cell: Cell) -> str:
+def refresh(cell: Cell, now_s: float) -> str:
     """Pulls what is new from the home cell; in words what went wrong, and then the copy stays."""
     if not cell.store.due("timetable", EVERY_MS):
         return ""
     try:
-        found = _pull(cell, cell.store.timetable_version())
+        found = _pull(cell, cell.store.timetable_version(), now_s)
     except (PeerAway, RapidoError) as error:
         return f"the copy stays as it was: {error}"
     if found is not None:
@@ -42,14 +42,14 @@ def refresh(cell: Cell) -> str:
     return ""
 
 
-def _pull(cell: Cell, since: str) -> tuple[str, list[PlannedClass]] | None:
+def _pull(cell: Cell, since: str, now_s: float) -> tuple[str, list[PlannedClass]] | None:
     """The version and the classes; None where they are those we have.
 
     While pages are fetched the timetable may change: a class that was moved is then there once, and
     the version stays the first page's, so that the next pull fetches all of it again.
     """
     version, classes = "", {}
-    for page_version, page in _pages(cell, since):
+    for page_version, page in _pages(cell, since, now_s):
         if page is None:
             return None
         version = version or page_version
@@ -59,13 +59,12 @@ def _pull(cell: Cell, since: str) -> tuple[str, list[PlannedClass]] | None:
     return version, list(classes.values())[:MOST_CLASSES]
 
 
-def _pages(cell: Cell, since: str) -> Iterator[tuple[str, list[PlannedClass] | None]]:
+def _pages(cell: Cell, since: str, now_s: float) -> Iterator[tuple[str, list[PlannedClass] | None]]:
     """Raises PeerAway, RapidoError."""
     ends_s = time.monotonic() + WITHIN_S
     cursor: str | None = None
     while True:
         if cell.announcements is not None:
-            now_s = cell.store.now_s()
             version, page, cursor = timetable.window(cell, cell.region, since, cursor, now_s)
             yield version, None if page is None else list(page)
         else:
@@ -92,25 +91,37 @@ def _ask_home(cell: Cell, since: str, cursor: str | None, left_s: float) -> Time
         raise PeerAway("its answer makes no sense") from None
 
 
-def hold(cell: Cell, classes: ClassStore, now_s: float) -> int:
-    """Holds slots for the classes that are about to begin; again and again is the same."""
+def hold(cell: Cell, observed: Iterable[ObservedClass], now_s: float) -> int:
+    """Holds slots for the classes that are about to begin; again and again is the same.
+
+    Those of a class that was moved or removed meanwhile are given back. Answers how many are held:
+    fewer than asked for where the cell has no more.
+    """
+    held = 0
     due = meeting.held_now(cell.store.timetable(), now_s)
+    names = {(one.tenant, one.class_id) for one in due}
+    for former in observed:
+        if former.held and (former.tenant, former.class_id) not in names:
+            sessions.drive_handed(cell, cell.store.unhold(former.tenant, former.class_id).handed)
     for one in due:
-        classes.hold(one.tenant, one.class_id, one.hold, one.start_s + one.hold_s)
-    return len(due)
+        got = cell.store.hold(one.tenant, one.class_id, one.hold, one.start_s + one.hold_s)
+        sessions.drive_handed(cell, got.handed)
+        held += got.count
+    return held
 
 
-def learn(cell: Cell, classes: ClassStore, now_s: float) -> int:
+def learn(cell: Cell, observed: Iterable[ObservedClass], now_s: float) -> int:
     """Who came of whom was announced, once a class; to the records first, then to the store.
 
     A tick that dies in between sends a class twice, which is the same row. Raises unavailable.
     """
+    came = {(one.tenant, one.class_id): one.came for one in observed}
     due = cell.store.unlearnt(meeting.to_learn(cell.store.timetable(), now_s))[:LEARNT_AT_ONCE]
     for begin in range(0, len(due), BATCH):
-        counted = [(one, classes.came(one.tenant, one.class_id)) for one in due[begin:][:BATCH]]
-        cell.queue.send([_message(cell, one, came) for one, came in counted])
-        for one, came in counted:
-            cell.store.learn(one, came)
+        some = [(one, came.get((one.tenant, one.class_id), 0)) for one in due[begin:][:BATCH]]
+        cell.queue.send([_message(cell, one, count) for one, count in some])
+        for one, count in some:
+            cell.store.learn(one, count)
     return len(due)
 
 

@@ -385,7 +385,7 @@ class Away:
 
     def pull(self) -> str:
         self.store.release("timetable")
-        return timetable_copy.refresh(self.cell)
+        return timetable_copy.refresh(self.cell, time.time())
 
 
 @pytest.fixture

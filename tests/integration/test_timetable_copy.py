@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -15,16 +14,16 @@ import psycopg
 import pytest
 
 from control.adapters.records import PostgresRecords
-from control.adapters.store import ValkeyStore
 from control.adapters.timetable_records import PostgresAnnouncements
 from control.contracts.timetable import PutTimetable, TimetableTaken
 from control.domain.errors import RapidoError, unavailable
 from control.domain.fleet.announcing import Announcement
-from control.domain.fleet.timetable import PlannedClass
+from control.domain.fleet.timetable import Attendance, PlannedClass
 from control.domain.geography import REGIONS
 from control.services import timetable, timetable_copy
 from control.services.peer_ports import Peer, PeerAnswer, PeerAway
 from control.services.ports import Cell
+from tests.integration.test_store import Desk
 
 EAST, WEST = "us-east-1", "us-west-2"
 NOW_S = 1_800_000_000.0
@@ -53,21 +52,6 @@ class Calls:
         return answer
 
 
-@dataclass
-class Classes:
-    """The store's part that holds and counts; for one class nobody came."""
-
-    held: list[tuple[str, str, int, float]] = field(default_factory=list)
-    counts: Mapping[str, int] = field(default_factory=dict)
-
-    def hold(self, tenant: str, class_id: str, n: int, until_s: float) -> int:
-        self.held.append((tenant, class_id, n, until_s))
-        return n
-
-    def came(self, tenant: str, class_id: str) -> int:
-        return self.counts.get(class_id, 0)
-
-
 class Queue:
     """Takes messages, or is away."""
 
@@ -83,15 +67,15 @@ class Queue:
 
 
 class Away:
-    """A cell that is not home."""
+    """A cell that is not home; ``desk`` is its store, with a clock to be turned."""
 
     def __init__(self, valkey_url: str) -> None:
-        self.now_ms = int(NOW_S * 1000)
-        name = "west" + secrets.token_hex(4)
-        self.store = ValkeyStore(valkey_url, name, WEST, lambda: self.now_ms)
-        self.calls, self.queue, self.classes = Calls(), Queue(), Classes()
+        self.desk = Desk(valkey_url)
+        self.desk.now_ms = int(NOW_S * 1000)
+        self.store = self.desk.store
+        self.calls, self.queue = Calls(), Queue()
         self.cell: Cell = SimpleNamespace(  # type: ignore[assignment]
-            name=name,
+            name=WEST,
             region=WEST,
             home="home",
             store=self.store,
@@ -104,7 +88,7 @@ class Away:
     def pull(self, *answers: PeerAnswer | PeerAway) -> str:
         self.calls.answers = list(answers)
         self.store.release("timetable")
-        told = timetable_copy.refresh(self.cell)
+        told = timetable_copy.refresh(self.cell, NOW_S)
         assert self.calls.answers == [], "it did not ask for all of it"
         return told
 
@@ -185,7 +169,7 @@ def test_a_page_that_does_not_come_leaves_the_copy_as_it_was(away: Away) -> None
 def test_it_is_pulled_once_a_minute_whatever_ticks(away: Away) -> None:
     away.pull(told("1.500000", MATH))
 
-    assert timetable_copy.refresh(away.cell) == ""
+    assert timetable_copy.refresh(away.cell, NOW_S) == ""
 
     assert len(away.calls.asked) == 1
 
@@ -229,7 +213,7 @@ def test_the_home_cell_copies_from_its_own_records(away: Away, home: Cell) -> No
     announce(home, ALGEBRA)
     announce(home, replace(ALGEBRA, shares={WEST: 1.0}), tenant="other")
 
-    assert timetable_copy.refresh(home) == ""
+    assert timetable_copy.refresh(home, NOW_S) == ""
 
     (found,) = away.store.timetable()
     assert replace(found, known_s=MATH.known_s) == replace(MATH, expected=12.0, hold=5)
@@ -266,7 +250,7 @@ def test_a_window_of_many_pages_has_every_class_once(
     at = [NOW_S + n // 2 for n in range(8)]
     announce(home, *(replace(ALGEBRA, class_id=f"c{n}", start_s=at[n]) for n in range(8)))
 
-    timetable_copy.refresh(home)
+    timetable_copy.refresh(home, NOW_S)
 
     assert [one.class_id for one in away.store.timetable()] == [f"c{n}" for n in range(8)]
 
@@ -296,30 +280,70 @@ def test_a_tenant_may_announce_so_many_classes_and_no_more(
 # Holding
 
 
-def test_slots_are_held_while_a_class_begins_and_every_tick_says_it_again(away: Away) -> None:
+def hold(away: Away) -> int:
+    """As a tick does."""
+    return timetable_copy.hold(away.cell, away.store.observe().classes, NOW_S)
+
+
+def test_slots_are_held_while_a_class_begins_and_every_tick_keeps_their_number(
+    away: Away,
+) -> None:
+    away.desk.worker("w1", 16)
     later = replace(MATH, class_id="later", start_s=NOW_S + 9000)
     away.store.put_timetable("1.1", [MATH, later, replace(MATH, class_id="no", hold=0)])
 
     for _ in range(2):
-        assert timetable_copy.hold(away.cell, away.classes, NOW_S) == 1
+        assert hold(away) == 10
 
-    assert away.classes.held == [("school", "math", 10, NOW_S + 660)] * 2
+    assert away.desk.used() == {"w1": "10"}
+    assert away.desk.place("pupil", tenant="school", class_id="math").outcome == "placed"
+    assert hold(away) == 9, "and one that is here"
+
+
+def test_fewer_are_held_where_there_are_no_more(away: Away) -> None:
+    away.desk.worker("w1", 4)
+    away.store.put_timetable("1.1", [MATH])
+
+    assert hold(away) == 4
+
+
+@pytest.mark.parametrize("classes", [(), (replace(MATH, start_s=NOW_S + 9000),)])
+def test_slots_of_a_class_that_was_removed_or_moved_are_given_back(
+    away: Away, classes: tuple[PlannedClass, ...]
+) -> None:
+    away.desk.worker("w1", 16)
+    away.store.put_timetable("1.1", [MATH])
+    hold(away)
+
+    away.store.put_timetable("2.1", classes)
+
+    assert hold(away) == 0
+    assert away.desk.used() == {}
 
 
 # Learning
 
 
-def test_who_came_is_archived_and_learnt_once(away: Away) -> None:
-    away.store.put_timetable("1.1", [MATH, replace(MATH, class_id="empty")])
-    away.classes.counts = {"math": 21}
-    late_s = MATH.start_s + 1200
+LATE_S = MATH.start_s + 1200
 
-    assert timetable_copy.learn(away.cell, away.classes, late_s - 1) == 0
-    assert timetable_copy.learn(away.cell, away.classes, late_s) == 2
-    assert timetable_copy.learn(away.cell, away.classes, late_s + 60) == 0
+
+def learn(away: Away, at_s: float = LATE_S) -> int:
+    """As a tick does at that time."""
+    return timetable_copy.learn(away.cell, away.store.observe().classes, at_s)
+
+
+def test_who_came_is_archived_and_learnt_once(away: Away) -> None:
+    away.desk.worker("w1", 16)
+    away.store.put_timetable("1.1", [MATH, replace(MATH, class_id="empty")])
+    for pupil in range(7):
+        away.desk.place(f"pupil {pupil}", tenant="school", class_id="math")
+
+    assert learn(away, LATE_S - 1) == 0
+    assert learn(away) == 2
+    assert learn(away, LATE_S + 60) == 0
 
     assert [(one["class_id"], one["came"]) for one in away.queue.sent] == [
-        ("math", 21),
+        ("math", 7),
         ("empty", 0),
     ]
     assert away.queue.sent[0] == {
@@ -329,28 +353,33 @@ def test_who_came_is_archived_and_learnt_once(away: Away) -> None:
         "region": WEST,
         "start_s": MATH.start_s,
         "announced": 24.0,
-        "came": 21,
+        "came": 7,
     }
     (learnt,) = away.store.attendances().known.values()
-    assert learnt.came == pytest.approx(21 * 0.98)
+    assert learnt == Attendance().learn(24.0, 7).learn(24.0, 0)
 
 
 def test_a_queue_that_is_away_leaves_the_counting_for_the_next_tick(away: Away) -> None:
     away.store.put_timetable("1.1", [MATH])
     away.queue.away = True
 
-    with pytest.raises(Exception, match="records queue"):
-        timetable_copy.learn(away.cell, away.classes, MATH.start_s + 1200)
+    with pytest.raises(RapidoError, match="records queue"):
+        learn(away)
     away.queue.away = False
 
-    assert timetable_copy.learn(away.cell, away.classes, MATH.start_s + 1260) == 1
+    assert learn(away, LATE_S + 60) == 1
     assert len(away.store.attendances().known) == 1
 
 
-def test_more_classes_than_a_message_batch_are_sent_in_several(away: Away) -> None:
-    many = [replace(MATH, class_id=f"c{n}") for n in range(23)]
-    away.store.put_timetable("1.1", many)
+def test_a_tick_that_was_missed_for_an_hour_counts_then(away: Away) -> None:
+    away.store.put_timetable("1.1", [MATH])
 
-    assert timetable_copy.learn(away.cell, away.classes, MATH.start_s + 1200) == 23
+    assert learn(away, LATE_S + 3600) == 1
+
+
+def test_more_classes_than_a_message_batch_are_sent_in_several(away: Away) -> None:
+    away.store.put_timetable("1.1", [replace(MATH, class_id=f"c{n}") for n in range(23)])
+
+    assert learn(away) == 23
 
     assert len({one["class_id"] for one in away.queue.sent}) == 23

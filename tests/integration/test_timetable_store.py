@@ -47,11 +47,6 @@ def test_the_copy_is_read_as_it_was_put_and_replaced_whole(store: ValkeyStore) -
     assert (store.timetable(), store.timetable_version()) == ((MATH,), "8.500000")
 
 
-def test_the_time_is_the_stores_own(store: ValkeyStore, clock: Clock, valkey_url: str) -> None:
-    assert store.now_s() == clock.now_ms / 1000
-    assert ValkeyStore(valkey_url, "x", "us-east-1").now_s() > 1_700_000_000
-
-
 def test_attendance_is_learnt_as_the_domain_says(store: ValkeyStore) -> None:
     art = replace(MATH, class_id="art", expected=30.0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -496,6 +496,45 @@ def test_only_a_peer_is_told_the_classes_of_all_tenants(home: Cell) -> None:
     stranger.close()
     with SagaWorker(home.url, home.new_identity(), "plays", 1) as worker:
         assert worker.call("GET", path, {}).status_code == 403
+
+
+# From the call to the slot
+
+
+def test_a_class_that_begins_finds_its_slots_and_who_came_is_in_the_records(
+    home: Cell, client: Client
+) -> None:
+    store = ValkeyStore(home.store_url, home.name, home.region)
+    start = datetime.now(UTC) + timedelta(minutes=1)
+    client.put(a_class("exam", start, expected=3, hold=3))
+
+    with SagaWorker(home.url, home.new_identity(), "plays", 4) as worker:
+
+        def until(holds: Callable[[], bool], what: str) -> None:
+            deadline = time.monotonic() + 40
+            while not holds():
+                assert time.monotonic() < deadline, what
+                worker.beat()
+                store.release("timetable")  # else the tick pulls once a minute
+                time.sleep(0.2)
+
+        until(lambda: store.observe().held == 3, "no slot is held")
+        lessons = [{"lesson_id": secrets.token_hex(4), "wait": False} for _ in range(3)]
+        walk_ins = [client.http.post("/api/v1/sessions", json=one) for one in lessons[:2]]
+        pupil = client.http.post("/api/v1/sessions", json=lessons[2] | {"class_id": "exam"})
+        assert [one.status_code for one in walk_ins] == [201, 503]
+        assert pupil.status_code == 201
+
+        with psycopg.connect(home.database_url, autocommit=True) as records:
+            for change in ("start_at = start_at - interval '25 min'", "end_at = now() + '20 min'"):
+                records.execute(f"update timetable set {change}".encode())  # time passes
+            records.execute("update timetable_version set version = version + 1")
+            query = "select class_id, region, announced, came from attendance"
+            until(lambda: records.execute(query).fetchone() is not None, "nobody was counted")
+            assert records.execute(query).fetchall() == [("exam", EAST, 3.0, 1)]
+        until(lambda: store.observe().held == 0, "slots are held after their time")
+        for one in (walk_ins[0], pupil):
+            client.http.delete(f"/api/v1/sessions/{one.json()['session_id']}")
 
 
 # By the command

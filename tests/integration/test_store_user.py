@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -83,6 +84,10 @@ def test_a_session_lives_and_ends_by_the_stores_user(desk: tuple[Desk, ValkeySto
     assert store.spend("school", 5) == 0
     assert [one["worker_id"] for one in store.workers()] == ["w-1"]
     assert store.page(None, None, 10)[0][0].status == "ended"
+    assert store.hold("school", "9a", 1, time.time() + 60).count == 1
+    assert store.observe().held == 1
+    assert store.order({"w-1": None}).leases == {"w-1": 0}
+    assert store.unhold("school", "9a").count == 0
     assert store.drain("w-1")
 
 

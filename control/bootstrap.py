@@ -14,10 +14,12 @@ from control.adapters.livekit import LivekitRooms
 from control.adapters.peer_calls import HttpPeerCalls, PeerCredentials
 from control.adapters.records import PostgresRecords, as_user
 from control.adapters.store import ValkeyStore
+from control.adapters.timetable_records import PostgresAnnouncements
 from control.adapters.worker_calls import HttpWorkerCalls
 from control.domain.geography import REGIONS, Point
 from control.domain.rooms import LivekitServer
 from control.services import access
+from control.services.fleet_ports import Announcements
 from control.services.peer_ports import Peer, PeerCalls
 from control.services.ports import Cell, Records
 
@@ -85,6 +87,7 @@ def cell() -> Cell:
     others = peers(os.environ.get("RAPIDO_PEERS", "[]"), name)
     peer_calls = HttpPeerCalls(PeerCredentials(name))
     home = os.environ.get("RAPIDO_HOME_CELL") or name
+    kept = _records(name, home, region, others, peer_calls)
     return Cell(
         name=name,
         region=region,
@@ -93,11 +96,12 @@ def cell() -> Cell:
         store=ValkeyStore(_setting("RAPIDO_STORE_URL"), name, region),
         workflows=StepFunctions(_setting("RAPIDO_SETUP_MACHINE_ARN")),
         queue=SqsQueue(_setting("RAPIDO_RECORDS_QUEUE_URL")),
-        records=_records(name, home, region, others, peer_calls),
+        records=kept,
         rooms=LivekitRooms(Secret(_setting("RAPIDO_LIVEKIT_SECRET_ID"))),
         workers=HttpWorkerCalls(Secret(_setting("RAPIDO_WORKER_SECRET_ID"))),
         groups=ScalingGroups(),
         home=home,
+        announcements=_announcements(kept),
         edge_key=os.environ.get("RAPIDO_EDGE_KEY", ""),
         peer_calls=peer_calls,
         peers=others,
@@ -116,6 +120,10 @@ def _records(
     raise ConfigurationError(
         f"RAPIDO_HOME_CELL is {home!r}, which RAPIDO_PEERS does not name; add it there"
     )
+
+
+def _announcements(kept: Records) -> Announcements | None:
+    return PostgresAnnouncements(kept) if isinstance(kept, PostgresRecords) else None
 
 
 def migrate() -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from control.adapters import records
+from ops.cell.postgres import remove_outside_data, start_postgres
 from ops.cell.supervisor import Supervisor
 from ops.cell.valkey import start_valkey
 
@@ -23,3 +25,18 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield start_valkey(supervisor, folder)
     finally:
         supervisor.stop_all()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL with the cell's tables, made twice over: again is the same."""
+    folder = tmp_path_factory.mktemp("postgres")
+    supervisor = Supervisor(folder / "logs", lambda death: pytest.exit(death.describe()))
+    try:
+        url = start_postgres(supervisor, folder)
+        for _ in range(2):
+            records.migrate(url)
+        yield url
+    finally:
+        supervisor.stop_all()
+        remove_outside_data(folder)

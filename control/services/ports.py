@@ -10,7 +10,9 @@ from control.domain.geography import Point
 from control.domain.queueing import Line
 from control.domain.rooms import LivekitServer
 from control.domain.session import Session
+from control.services.fleet_ports import Announcements, TimetableStore
 from control.services.peer_ports import Peer, PeerCalls, PeerStore
+from control.services.planner_ports import PlannerStore
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Placing:
     """Turns of this tenant in the queue for one of another's with weight 1."""
     most_sessions: int = 0
     """Open sessions this tenant may have at once; 0 is no limit."""
+    class_id: str | None = None
+    """Of a class that may have slots held for it."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ class Waiting:
     pace_ms: float | None
 
 
-class Store(PeerStore, Protocol):
+class Store(PeerStore, PlannerStore, TimetableStore, Protocol):
     """Slots, leases and sessions; docs/store.md says what each call does to the state.
 
     Raises StoreAway when it does not answer.
@@ -177,6 +181,7 @@ class Records(Protocol):
     def upsert(self, rows: Sequence[dict[str, Any]]) -> None: ...
     def add_key(self, digest: str, tenant: str, role: str) -> None: ...
     def key(self, digest: str) -> dict[str, Any] | None: ...
+    def attended(self, rows: Sequence[dict[str, Any]]) -> None: ...
     def ping(self) -> None: ...
 
 
@@ -233,6 +238,8 @@ class Cell:
     """None: nodes come and go by hand."""
     home: str = ""
     """The cell that keeps the records."""
+    announcements: Announcements | None = None
+    """The timetable's truth; None where another cell is home."""
     edge_key: str = ""
     """What the edge sends with clients' calls; empty: clients may call past it."""
     warm_rooms: int = 1

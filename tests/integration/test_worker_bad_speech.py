@@ -20,6 +20,8 @@ from tests.integration.worker_room import (
     tone,
 )
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def livekit_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

@@ -19,6 +19,7 @@ from ops.bench import BENCHES
 from ops.deploy.cli import deploy, plan
 from ops.deploy.cli_key import key
 from ops.deploy.cli_stage import destroy, status
+from ops.simulate.fleet.command import simulate_fleet
 from ops.terminal import Json, console
 from ops.terminal import print_result as _print
 from ops.timetable.cli import timetable
@@ -400,6 +401,9 @@ def simulate_faults(
     show = print_mutants if mutants else print_trials
     if not show(console, seed, runs, as_json):
         raise typer.Exit(1)
+
+
+simulate.command("fleet")(simulate_fleet)
 
 
 def main() -> None:

@@ -44,6 +44,8 @@ class Placing:
     """Turns of this tenant in the queue for one of another's with weight 1."""
     most_sessions: int = 0
     """Open sessions this tenant may have at once; 0 is no limit."""
+    class_id: str | None = None
+    """Of a class that may have slots held for it."""
 
 
 @dataclass(frozen=True)

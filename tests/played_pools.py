@@ -21,7 +21,7 @@ from control.services.scaling_ports import (
 
 
 class PlayedPools:
-    """See the port Groups. What a group wants is launched by ``launch``, as AWS does in its time."""
+    """See the port Groups; what a group wants comes with ``launch``, as on AWS in its time."""
 
     def __init__(self, cell: str, now_s: Callable[[], float]) -> None:
         self.groups: dict[str, Group] = {}

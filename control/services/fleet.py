@@ -44,7 +44,7 @@ def look(cell: Cell) -> Look:
     measured = _measured(cell, groups, seen)
     prices = pricing(cell, sorted({one.pool.type for one in groups}), now_s)
     bounds = _bounds(cell.scaling.bounds, groups)
-    if bounds != cell.scaling.bounds:
+    if bounds.least < cell.scaling.bounds.least:
         notes.append(
             f"the groups' maxima allow {bounds.most} nodes; {cell.scaling.bounds.least} are asked"
         )

@@ -10,8 +10,7 @@ from control.domain.fleet.state import Offer, Pool
 from control.services.ports import Cell
 from control.services.scaling_ports import Group, PriceList, PricesAway
 
-_ASKED_EVERY_S = 3600.0
-_TRIED_EVERY_MS = 60_000
+ASKED_EVERY_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -38,48 +37,47 @@ class Pricing:
 
 
 def pricing(cell: Cell, types: Sequence[str], now_s: float) -> Pricing:
-    """Today's prices as far as they can be believed, else the published ones."""
+    """What AWS told last, as far as it can be believed, else the published prices."""
     assert cell.scaling is not None
-    told, away = _told(cell, types, now_s)
+    told = cell.store.price_list() or PriceList({}, {})
     age_s = now_s - told.at_s
-    faults = list(away)
     on_demand: dict[str, float] = {}
     spot: dict[str, Mapping[str, float]] = {}
+    faults = []
     for name in types:
         base = cell.scaling.published.on_demand.get(name, PUBLISHED[name].on_demand_usd_h)
-        on_demand[name] = base
-        if name in told.on_demand:
-            fault = price_fault(told.on_demand[name], base, age_s)
-            if fault is None:
-                on_demand[name] = told.on_demand[name]
-            else:
-                faults.append(f"on-demand price of {name} refused: {fault}")
-        published = cell.scaling.published.spot.get(name, {})
-        believed = {}
-        for zone, usd in told.spot.get(name, {}).items():
-            fault = price_fault(usd, base, age_s)
-            if fault is None:
-                believed[zone] = usd
-            else:
-                faults.append(f"spot price of {name} in {zone} refused: {fault}")
-        spot[name] = believed or published
+        demand, refused = _believed({"on demand": told.on_demand.get(name)}, base, age_s)
+        on_demand[name] = demand.get("on demand", base)
+        zones, more = _believed(told.spot.get(name, {}), base, age_s)
+        spot[name] = zones or cell.scaling.published.spot.get(name, {})
+        faults += [f"the price of {name} {where} is refused: {why}" for where, why in refused]
+        faults += [f"the spot price of {name} in {zone} is refused: {why}" for zone, why in more]
     return Pricing(on_demand, spot, tuple(faults))
 
 
-def _told(cell: Cell, types: Sequence[str], now_s: float) -> tuple[PriceList, list[str]]:
-    """Today's, asked for once an hour; while AWS tells none, those it told last."""
+def _believed(
+    told: Mapping[str, float | None], base: float, age_s: float
+) -> tuple[dict[str, float], list[tuple[str, str]]]:
+    """Prices by where, and what is wrong with the others. Spot, too, is held against the published
+    price on demand: it is a share of that."""
+    faults = {w: price_fault(usd, base, age_s) for w, usd in told.items() if usd is not None}
+    good = {where: usd for where, usd in told.items() if usd is not None and faults[where] is None}
+    return good, [(where, why) for where, why in faults.items() if why is not None]
+
+
+def refresh(cell: Cell, now_s: float) -> tuple[str, ...]:
+    """Asks AWS for today's prices, once an hour; what went wrong, in words. Then those it told last
+    stand, for as long as they can be believed."""
     assert cell.scaling is not None
-    kept = cell.store.price_list() or PriceList({}, {})
-    fresh = now_s - kept.at_s < _ASKED_EVERY_S
-    if fresh or not cell.store.due("prices", _TRIED_EVERY_MS):
-        return kept, []
+    kept = cell.store.price_list()
+    if kept is not None and now_s - kept.at_s < ASKED_EVERY_S:
+        return ()
     try:
-        told = cell.scaling.prices.now(types)
+        told = cell.scaling.prices.now(sorted(PUBLISHED))
     except PricesAway as error:
-        return kept, [f"prices are not told: {error}"]
-    told = PriceList(told.on_demand, told.spot, now_s)
-    cell.store.put_price_list(told)
-    return told, []
+        return (f"AWS tells no prices: {error}",)
+    cell.store.put_price_list(PriceList(told.on_demand, told.spot, now_s))
+    return ()
 
 
 def offers(

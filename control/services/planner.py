@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from control.domain.fleet.state import Fleet, Outlook, Plan
-from control.services import sessions
+from control.services import offers, sessions
 from control.services.fleet import Look, look
 from control.services.ports import Cell
 from control.services.scaling import FLIGHT_S, AskRefused, asked
@@ -59,7 +59,9 @@ def _planning(cell: Cell) -> Iterator[None]:
 
 def planned(cell: Cell, decide: Decide, reason: str) -> Planned:
     """One plan. What it says of workers is in the store when this returns."""
+    notes = offers.refresh(cell, cell.store.observe().now_ms / 1000)
     seen = look(cell)
+    seen = replace(seen, notes=(*notes, *seen.notes))
     plan = decide(seen.fleet, outlook_for(cell, seen.fleet))
     _tell_workers(cell, seen.fleet, plan)
     done = Planned(seen, plan, order_of(seen, plan))

@@ -18,6 +18,8 @@ MAX_WORKERS = 64
 """The gateway learns all credentials when it starts: one pair is made for each worker to come."""
 
 START_TIMEOUT_S = 180.0
+LIGHT = "ops.cell.light_worker"
+"""The module of workers without engine and room."""
 
 
 @dataclass(frozen=True)

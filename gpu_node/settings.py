@@ -11,6 +11,7 @@ from typing import Any, Literal, cast, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from control.contracts.base import Region, WorkerId
+from control.contracts.worker import InstanceType, Market
 
 Device = Literal["auto", "cpu", "cuda"]
 Codec = Literal["vp8", "h264", "vp9", "av1"]
@@ -36,6 +37,8 @@ class Settings:
     advertise_url: str | None
     region: str
     zone: str
+    instance_type: str | None
+    market: Market | None
     device: Device
     cpu_share: float
     slots: int | None
@@ -77,6 +80,13 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         advertise_url=advertise,
         region=region,
         zone=get("RAPIDO_ZONE") or f"{region}a",
+        instance_type=_optional(
+            environment, "RAPIDO_INSTANCE_TYPE", InstanceType, "name one, as g5.2xlarge"
+        ),
+        market=cast(
+            Market | None,
+            _optional(environment, "RAPIDO_MARKET", Market, "choose on-demand or spot"),
+        ),
         device=cast(Device, _choice(environment, "RAPIDO_DEVICE", ("auto", "cpu", "cuda"))),
         cpu_share=_number(environment, "RAPIDO_CPU_SHARE", 1.0, 0.0, 1.0),
         slots=_slots(environment),
@@ -115,6 +125,10 @@ def _matching(environment: Mapping[str, str], name: str, kind: Any, remedy: str)
         return str(TypeAdapter(kind).validate_python(value))
     except ValidationError:
         raise SettingsError(f"{name} is {value[:80]!r}, which is not accepted; {remedy}") from None
+
+
+def _optional(environment: Mapping[str, str], name: str, kind: Any, remedy: str) -> str | None:
+    return _matching(environment, name, kind, remedy) if environment.get(name) else None
 
 
 def _cell_urls(environment: Mapping[str, str]) -> tuple[str, ...]:

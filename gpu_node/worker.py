@@ -127,6 +127,8 @@ class Worker:
             url=self._url,
             region=settings.region,
             zone=settings.zone,
+            instance_type=settings.instance_type,
+            market=settings.market,
             version=VERSION,
             hardware=hardware.detect(engine.name),
             avatars=shelf.names(),

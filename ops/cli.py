@@ -193,6 +193,9 @@ def bench(
 def session_start(
     lesson: str,
     avatar_name: Annotated[str, typer.Option("--avatar", help="Which face.")] = "demo",
+    class_id: Annotated[
+        str | None, typer.Option(help="The announced class: its held slots are taken first.")
+    ] = None,
     url: Url = None,
     key: Key = None,
     as_json: Json = False,
@@ -201,7 +204,8 @@ def session_start(
     from ops.client import connect
 
     with connect(url, key) as client:
-        _print(client.start(lesson, avatar=avatar_name), as_json)
+        more = {} if class_id is None else {"class_id": class_id}
+        _print(client.start(lesson, avatar=avatar_name, **more), as_json)
 
 
 @session.command("show")
@@ -264,9 +268,9 @@ def session_why(
 
 
 def _show_why(why: dict[str, Any]) -> None:
-    table = Table("worker", "used", "starts", *why["weights"], "score", "")
+    table = Table("worker", "used", "starts", *why["weights"], "order", "score", "")
     for one in why["candidates"]:
-        numbers = [f"{v:.2f}" for v in (*one["terms"].values(), one["score"])]
+        numbers = [f"{v:.2f}" for v in (*one["terms"].values(), one["order"], one["score"])]
         notes = ["chosen"] if one["worker_id"] == why["chosen"] else []
         notes += ["holds the avatar"] if one["holds_avatar"] else []
         used = f"{one['used']} of {one['slots']}"
@@ -274,6 +278,8 @@ def _show_why(why: dict[str, Any]) -> None:
     console.print(table)
     weights = ", ".join(f"{name} {weight:g}" for name, weight in why["weights"].items())
     console.print(f"weights: {weights}; at {why['store_time']}", highlight=False)
+    if why["held"]:
+        console.print("it took a slot that was held for its class; others were not considered")
     if why["excluded"]:
         console.print(f"left out, for they had failed: {', '.join(why['excluded'])}")
 
@@ -329,7 +335,7 @@ def worker_list(url: Url = None, key: Key = None, as_json: Json = False) -> None
     if as_json:
         _print(page, True)
         return
-    table = Table("worker", "state", "alive", "slots", "used", "late p95", "hardware")
+    table = Table("worker", "state", "alive", "slots", "used", "order", "late p95", "hardware")
     for one in page["workers"]:
         hardware = one["hardware"]
         table.add_row(
@@ -337,7 +343,8 @@ def worker_list(url: Url = None, key: Key = None, as_json: Json = False) -> None
             one["state"],
             "yes" if one["alive"] else "no",
             str(one["slots"]),
-            str(one["used"]),
+            f"{one['used']} ({one['held']} held)" if one["held"] else str(one["used"]),
+            "closed" if one["order"] is None else f"{one['order']:g}",
             f"{one['lateness_p95_ms']:.1f} ms",
             hardware["gpu"] or hardware["cpu"],
         )

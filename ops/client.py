@@ -86,6 +86,7 @@ def replayed(why: dict[str, Any]) -> str | None:
             one["lateness_ms"],
             one["holds_avatar"],
             one["starts"],
+            one["order"],
         )
         for one in why["candidates"]
     )

@@ -18,6 +18,7 @@ WORKERS = st.sampled_from(["w1", "w2", "w3", "w4"])
 TENANTS = st.sampled_from(["ash", "birch", "cedar"])
 WEIGHTS = {"ash": 1.0, "birch": 2.0, "cedar": 0.5}
 PICK = st.integers(0, 30)
+CLASSES = st.sampled_from([None, None, None, "c1", "c2"])
 AGE = st.sampled_from(["own", "own", "own", "older", "newer"])
 PASSING_MS = [1, 400, 3_000, 5_000, 14_999, 15_000, 15_001, 31_000, 3_600_001]
 FACTS = {"region": "us-east-1", "zone": "a", "version": "1", "hardware": {}}
@@ -82,10 +83,7 @@ class Operations(RuleBasedStateMachine):
     def all_workers_beat(self, ms: int) -> None:
         self.now += ms
         for name, worker in sorted(self.model.state.workers.items()):
-            runs = [
-                [sid, self.model.state.lease[sid][1], True]
-                for sid in self.model.state.on.get(name, {})
-            ]
+            runs = [[sid, self.model.state.lease[sid][1], True] for sid in self._runs_of(name)]
             slots = worker.slots or 3
             self.both("heartbeat", name, worker.registration, self._heard(slots, 0.0, runs))
 
@@ -110,8 +108,8 @@ class Operations(RuleBasedStateMachine):
         others: list[tuple[int, str, bool]],
         skipped: int,
     ) -> None:
-        own = self.model.state.on.get(worker, {})
-        runs = [[sid, self.model.state.lease[sid][1], True] for sid in list(own)[skipped:]]
+        own = self._runs_of(worker)
+        runs = [[sid, self.model.state.lease[sid][1], True] for sid in own[skipped:]]
         named = {run[0] for run in runs}
         for pick, age, live in others:
             session_id = self._some(pick)
@@ -145,6 +143,7 @@ class Operations(RuleBasedStateMachine):
         most=st.sampled_from([0, 0, 0, 3]),
         warm=st.booleans(),
         distance=st.sampled_from([1.0, 0.5]),
+        class_id=CLASSES,
     )
     def place(
         self,
@@ -157,6 +156,7 @@ class Operations(RuleBasedStateMachine):
         most: int,
         warm: bool,
         distance: float,
+        class_id: str | None,
     ) -> None:
         ask = replace(
             an_ask(f"s-t-{len(self.ids):08d}", tenant, f"l{lesson}"),
@@ -168,19 +168,51 @@ class Operations(RuleBasedStateMachine):
             most_sessions=most,
             distance=distance,
             warm=warm,
+            class_id=class_id,
         )
         self.ids.append(ask.session_id)
         placed = self.both("place", ask)
         if placed.outcome == "placed" and placed.session_id != ask.session_id:
             self.ids.append(placed.session_id)
 
-    @rule(count=st.integers(2, 6), confirmed=st.integers(0, 6), tenant=TENANTS)
-    def a_class_begins(self, count: int, confirmed: int, tenant: str) -> None:
+    @rule(
+        tenant=TENANTS,
+        class_id=st.sampled_from(["c1", "c2"]),
+        n=st.integers(0, 6),
+        for_ms=st.sampled_from([0, 4_000, 600_000, 600_000, 200_000_000]),
+    )
+    def hold(self, tenant: str, class_id: str, n: int, for_ms: int) -> None:
+        self.both("hold", tenant, class_id, n, (self.now + for_ms) / 1000)
+
+    @rule(tenant=TENANTS, class_id=st.sampled_from(["c1", "c2"]))
+    def unhold(self, tenant: str, class_id: str) -> None:
+        self.both("unhold", tenant, class_id)
+
+    @rule(
+        values=st.dictionaries(
+            WORKERS, st.sampled_from([0.0, -1.0, 0.3, 0.123456789, None]), max_size=3
+        )
+    )
+    def order(self, values: dict[str, float | None]) -> None:
+        self.both("order", values)
+
+    @rule()
+    def observe(self) -> None:
+        self.both("observe")
+
+    @rule(
+        count=st.integers(2, 6),
+        confirmed=st.integers(0, 6),
+        tenant=TENANTS,
+        class_id=CLASSES,
+    )
+    def a_class_begins(self, count: int, confirmed: int, tenant: str, class_id: str | None) -> None:
         for number in range(count):
             session_id = f"s-t-{len(self.ids):08d}"
             self.ids.append(session_id)
             ask = an_ask(session_id, tenant, f"class-{len(self.ids)}")
-            self.both("place", replace(ask, wait=True, weight=WEIGHTS[tenant]))
+            ask = replace(ask, wait=True, weight=WEIGHTS[tenant], class_id=class_id)
+            self.both("place", ask)
             if number < confirmed:
                 self.both("confirm", session_id, self._generation(session_id, "own"))
 
@@ -234,6 +266,11 @@ class Operations(RuleBasedStateMachine):
 
     def _some(self, pick: int) -> str | None:
         return self.ids[-1 - pick % len(self.ids)] if self.ids else None
+
+    def _runs_of(self, worker: str) -> list[str]:
+        """The sessions leased on it; what is held there does not run."""
+        state = self.model.state
+        return [one for one in state.on.get(worker, {}) if one not in state.held]
 
     def _generation(self, session_id: str, age: str) -> int:
         """Of a session; ``newer`` as if a failover had forgotten a lease. 0 if it has none."""

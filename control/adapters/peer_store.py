@@ -71,22 +71,25 @@ class PeerStoreMixin:
         """That double is dealt with."""
         self._call("srem", f"{self._prefix}twice:{peer}", lesson)
 
-    def seek(self, tenant: str, lesson_id: str, peers: Sequence[str]) -> Sought:
-        """Where the lesson is open, and how everybody stands."""
-        own, best, unwell, now, standings, owners = self._run(
-            "seek", _lesson(tenant, lesson_id), len(peers), *peers
+    def seek(
+        self, tenant: str, lesson_id: str, peers: Sequence[str], class_id: str | None = None
+    ) -> Sought:
+        """Where the lesson is open, how everybody stands, and what is held for its class here."""
+        of_class = "" if class_id is None else _digest(tenant, class_id)
+        own, best, unwell, now, standings, owners, held = self._run(
+            "seek", _digest(tenant, lesson_id), of_class, len(peers), *peers
         )
         told = {p: _standing(raw, int(now)) for p, raw in zip(peers, standings, strict=True) if raw}
         known = {p: _twin(raw) for p, raw in zip(peers, owners, strict=True) if raw}
         score = _score(best) if best else None
-        return Sought(own or None, score, not unwell, told, known)
+        return Sought(own or None, score, not unwell, told, known, int(held))
 
     def remember(
         self, peer: str, tenant: str, lesson_id: str, session_id: str, born_ms: int
     ) -> None:
         """The lesson is open there, before the peer's own summary says so."""
         key = f"{self._prefix}peer:{peer}"
-        self._call("hset", key, _lesson(tenant, lesson_id), f"{session_id}|{born_ms}")
+        self._call("hset", key, _digest(tenant, lesson_id), f"{session_id}|{born_ms}")
         self._call("expire", key, _DIRECTORY_S)
 
     def put_well(self, well: bool) -> None:
@@ -97,10 +100,10 @@ class PeerStoreMixin:
             self._call("set", self._prefix + "unwell", 1, px=_UNWELL_MS)
 
 
-def _lesson(tenant: str, lesson_id: str) -> str:
+def _digest(tenant: str, name: str) -> str:
     from control.adapters.store import digest  # it imports this module
 
-    return digest(tenant, lesson_id)
+    return digest(tenant, name)
 
 
 def _score(text: str) -> float:

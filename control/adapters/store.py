@@ -23,6 +23,7 @@ from valkey.retry import Retry
 from control.adapters import store_rows as rows
 from control.adapters.iam_tokens import split_options, token
 from control.adapters.peer_store import PeerStoreMixin
+from control.adapters.planner_store import PlannerStoreMixin
 from control.domain import leases
 from control.domain.queueing import Line
 from control.domain.session import Session
@@ -53,7 +54,7 @@ _PROBE_CACHE_S = 5.0
 _KEY_CACHE_S = 3600
 _GIVEN = (
     "lesson_id", "livekit_url", "livekit_region", "learner_identity", "learner_name",
-    "agent_identity", "correlation_id", "execution",
+    "agent_identity", "correlation_id", "execution", "class_id",
 )  # fmt: skip
 _RECORDED = (
     "tenant", "lesson_id", "avatar", "status", "region", "worker_id", "generation", "created_ms",
@@ -117,7 +118,7 @@ class _RoleTokens(CredentialProvider):
         return self.user, token("elasticache", self.region, self.cache, {"User": self.user})
 
 
-class ValkeyStore(PeerStoreMixin):
+class ValkeyStore(PeerStoreMixin, PlannerStoreMixin):
     """Slots, leases and sessions of one cell; docs/store.md is the contract.
 
     ``clock`` gives Unix ms instead of the store's own time, for tests of what time does.
@@ -158,6 +159,8 @@ class ValkeyStore(PeerStoreMixin):
             json.dumps({"region": self._region, **given}, separators=(",", ":")),
             ask.own_room_token or "",
             int(ask.warm),
+            digest(ask.tenant, ask.class_id) if ask.class_id is not None else "",
+            ask.class_id or "",
         )
         return Placed(outcome, session_id, tuple(handed))
 
@@ -226,6 +229,7 @@ class ValkeyStore(PeerStoreMixin):
     def register(self, worker_id: str, facts: dict[str, Any]) -> int:
         hardware = json.dumps(facts["hardware"], sort_keys=True)
         own = {name: facts[name] for name in ("region", "zone", "version")}
+        own |= {name: facts[name] for name in ("instance_type", "market") if facts.get(name)}
         kind = digest(hardware)[:8]
         return int(
             self._run(
@@ -270,17 +274,19 @@ class ValkeyStore(PeerStoreMixin):
         return bool(self._run("drain", worker_id))
 
     def workers(self) -> list[dict[str, Any]]:
-        """Each as registered and heard last, with ``used``, ``desired`` and ``alive``; by name."""
+        """Each as registered and heard last, with ``used`` (``held`` of it for classes),
+        ``desired`` and ``alive``; by name."""
         pipe = self._valkey.pipeline(transaction=False)
-        for name in ("w", "facts", "hw", "used", "desired"):
+        for name in ("w", "facts", "hw", "used", "held", "desired"):
             pipe.hgetall(self._prefix + name)
         pipe.zrange(self._prefix + "hb", 0, -1, withscores=True)
-        known, facts, kinds, used, desired, heard = self._guard(pipe.execute)
+        known, facts, kinds, used, held, desired, heard = self._guard(pipe.execute)
         seen = dict(heard)
         return [
             rows.worker(name, raw, facts[name], kinds)
             | {
                 "used": int(used.get(name, 0)),
+                "held": int(held.get(name, 0)),
                 "desired": desired.get(name),
                 "alive": name in seen,
                 "seen": int(seen.get(name, 0)),

@@ -11,7 +11,6 @@ from control.domain.session import Session
 
 def worker(name: str, raw: str, told: str, kinds: dict[str, str]) -> dict[str, Any]:
     """From `w`, `facts` and `hw`."""
-    slots, late, registration, state, avatars = raw.split("|")
     _, url, text = told.split(" ", 2)
     facts = json.loads(text)
     kind = json.loads(kinds[facts.pop("hw")])
@@ -20,11 +19,20 @@ def worker(name: str, raw: str, told: str, kinds: dict[str, str]) -> dict[str, A
         **facts,
         "url": url,
         "hardware": kind,
+        **text_of_worker(raw),
+    }
+
+
+def text_of_worker(raw: str) -> dict[str, Any]:
+    """From `w`. A text of before the last deploy may have no order: 0."""
+    slots, late, registration, state, *order, avatars = raw.split("|")
+    return {
         "avatars": avatars.strip(",").replace("~", ""),
         "slots": int(slots),
         "late": float(late),
         "reg": int(registration),
         "state": state,
+        "order": placement.order_of(order[0] if order else "0"),
     }
 
 
@@ -58,6 +66,7 @@ def session(session_id: str, fields: dict[str, str], region: str) -> Session:
         correlation_id=given.get("correlation_id"),
         execution=_execution(given.get("execution", session_id), fields.get("round")),
         task_token=fields.get("task_token"),
+        class_id=given.get("class_id"),
         why=_why(fields) if fields.get("heads") else {},
     )
 
@@ -69,11 +78,12 @@ def _execution(first: str, rounds: str | None) -> str:
 
 def _why(fields: dict[str, str]) -> dict[str, Any]:
     """What the last choice saw, in the numbers the store had."""
-    chosen, generation, store_ms = fields["chose"].split("|")
+    chosen, generation, store_ms, *held = fields["chose"].split("|")
     return {
         "chosen": chosen,
         "generation": int(generation),
         "store_ms": int(store_ms),
+        "held": bool(held),
         "distance": float(fields["distance"]),
         "margin": placement.AVATAR_MARGIN,
         "excluded": fields["left_out"].split(),
@@ -83,7 +93,7 @@ def _why(fields: dict[str, str]) -> dict[str, Any]:
 
 def _head(text: str) -> dict[str, Any]:
     worker_id, known, used, starts, holds = text.split(":")
-    slots, late, _, _ = known.split("|")
+    slots, late, _, _, *order = known.split("|")
     return {
         "worker_id": worker_id,
         "slots": int(slots),
@@ -91,4 +101,5 @@ def _head(text: str) -> dict[str, Any]:
         "late": float(late),
         "starts": int(starts),
         "holds_avatar": holds == "1",
+        "order": float(order[0]) if order else 0.0,
     }

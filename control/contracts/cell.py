@@ -8,7 +8,7 @@ from pydantic import Field
 
 from control.contracts.base import CellName, Message, Region, SessionId, Utc
 from control.contracts.session import CreateSession, UserLocation
-from control.contracts.worker import Hardware, WorkerState
+from control.contracts.worker import Hardware, Market, WorkerState
 
 
 class Health(Message):
@@ -37,8 +37,14 @@ class WorkerView(Message):
     zone: str
     url: str
     version: str
+    instance_type: str | None = None
+    market: Market | None = None
     slots: int
     used: int
+    held: int
+    """Of those used: kept for classes that were announced."""
+    order: float | None
+    """What the planner adds to its score; null: closed, it takes no new lease."""
     avatars: tuple[str, ...]
     lateness_p95_ms: float
     hardware: Hardware
@@ -59,6 +65,8 @@ class Fleet(Message):
     workers_alive: int
     slots: int
     used: int
+    held: int
+    """Of those used: kept for classes that were announced."""
     free: int
     sessions: dict[str, int]
     """Count of sessions by status."""

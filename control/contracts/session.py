@@ -9,6 +9,7 @@ from pydantic import Field
 
 from control.contracts.base import (
     AvatarName,
+    ClassId,
     Identity,
     Latitude,
     LessonId,
@@ -65,6 +66,8 @@ class CreateSession(Message):
     learner: Learner | None = None
     room: OwnRoom | None = None
     wait: bool = True
+    class_id: ClassId | None = None
+    """The announced class that the lesson is part of: its held slots are taken first."""
 
 
 class LivekitAccess(Message):
@@ -90,6 +93,7 @@ class SessionView(Message):
     ended_at: Utc | None = None
     reason: str | None = None
     """Why it failed or ended, in words a learner can be shown."""
+    class_id: str | None = None
 
 
 class SessionPage(Message):
@@ -134,6 +138,8 @@ class Candidate(Message):
     lateness_ms: float
     starts: int
     holds_avatar: bool
+    order: float = 0.0
+    """What the fleet's planner added to the score."""
     terms: Terms
     score: float
 
@@ -149,6 +155,8 @@ class Why(Message):
     start_cap: int
     candidates: tuple[Candidate, ...]
     excluded: tuple[str, ...] = ()
+    held: bool = False
+    """A slot was held for its class: only workers with such a slot were considered."""
     store_time: Utc
     note: str = ""
 

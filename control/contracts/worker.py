@@ -31,6 +31,10 @@ Slots = Annotated[int, Field(ge=0, le=1000)]
 Avatars = Annotated[tuple[AvatarName, ...], Field(max_length=1000)]
 
 
+InstanceType = Annotated[str, Field(pattern=r"^[a-z0-9-]+\.[a-z0-9-]+$", max_length=40)]
+Market = Literal["on-demand", "spot"]
+
+
 class Hardware(Message):
     """What was detected at boot; ``gpu`` is absent on a CPU worker."""
 
@@ -54,6 +58,9 @@ class Register(Message):
     avatars: Avatars
     boot: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     """Names this life of the process: the same one again loses nothing of what it runs."""
+    instance_type: InstanceType | None = None
+    market: Market | None = None
+    """How its machine is paid for; absent where it is nobody's instance."""
 
 
 class RoomAccess(Message):

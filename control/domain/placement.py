@@ -1,13 +1,15 @@
 """The score of a worker for a session; common.lua computes the very same numbers.
 
 score = 0.4 distance + 0.3 load + 0.2 performance + 0.1 capacity, each term 0..1, higher better.
-Everything but the distance is a property of the worker alone and is kept ready in the store.
+Everything but the distance is a property of the worker alone and is kept ready in the store, with
+the worker's order on top: a number by which the fleet's planner prefers some to others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import isfinite
 
 from control.domain.geography import Point, rtt_ms
 
@@ -39,17 +41,19 @@ class Scored:
     capacity: float
     holds_avatar: bool
     starts: int = 0
+    order: float = 0.0
+    """What the planner adds to its score."""
 
     @property
     def score(self) -> float:
-        """The weighted sum, 0..1."""
+        """The weighted sum, 0..1, and the order."""
         return DISTANCE * self.distance + self.base
 
     @property
     def base(self) -> float:
-        """The score without geography, 0..0.6, to six digits as the store keeps it."""
+        """The score without geography, 0..0.6, and the order; to six digits, as the store's."""
         whole = LOAD * self.load + PERFORMANCE * self.performance + CAPACITY * self.capacity
-        return round(whole, 6)
+        return round(whole + self.order, 6)
 
 
 def distance_term(region_at: Point, learner: Point | None, measured_rtt_ms: float | None) -> float:
@@ -69,6 +73,7 @@ def terms(
     lateness_ms: float,
     holds_avatar: bool,
     starts: int = 0,
+    order: float = 0.0,
 ) -> Scored:
     """The terms of one worker; ``lateness_ms`` is its smoothed p95 frame lateness."""
     return Scored(
@@ -79,7 +84,28 @@ def terms(
         min(1.0, (slots - used) / PLENTY_FREE),
         holds_avatar,
         starts,
+        order,
     )
+
+
+CLOSED = "closed"
+
+
+def order_text(order: float | None) -> str:
+    """An order as the store keeps it, to six digits; None is a closed worker's.
+
+    Raises ValueError for what is no finite number.
+    """
+    if order is None:
+        return CLOSED
+    if not isfinite(order):
+        raise ValueError(f"{order} is no order; give a finite number, or None to close the worker")
+    return f"{order + 0.0:g}"
+
+
+def order_of(text: str) -> float | None:
+    """The order that a text of the store says."""
+    return None if text == CLOSED else float(text)
 
 
 def choose(candidates: Iterable[Scored]) -> Scored | None:

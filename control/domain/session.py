@@ -40,7 +40,14 @@ class Session:
     correlation_id: str | None
     execution: str
     task_token: str | None = None
+    class_id: str | None = None
+    """The announced class it belongs to, named within its tenant."""
     why: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def named_class(self) -> tuple[str, str] | None:
+        """Its class by tenant and name."""
+        return None if self.class_id is None else (self.tenant, self.class_id)
 
     @property
     def is_open(self) -> bool:

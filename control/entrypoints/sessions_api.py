@@ -51,6 +51,7 @@ def _view(session: Session, token: str | None = None) -> SessionView:
         expires_at=_time(session.expires_ms),
         ended_at=_time(session.ended_ms) if session.ended_ms else None,
         reason=session.reason,
+        class_id=session.class_id,
     )
 
 
@@ -200,15 +201,16 @@ def why_view(session: Session) -> Why:
         start_cap=placement.START_CAP,
         candidates=tuple(_candidate(one, why["distance"]) for one in why["candidates"]),
         excluded=tuple(why["excluded"]),
+        held=why["held"],
         store_time=_time(why["store_ms"]),
         note=session.reason or "",
     )
 
 
 def _candidate(head: dict[str, Any], distance: float) -> Candidate:
-    holds, starts = head["holds_avatar"], head["starts"]
+    holds, starts, order = head["holds_avatar"], head["starts"], head["order"]
     scored = placement.terms(
-        head["worker_id"], distance, head["slots"], head["used"], head["late"], holds, starts
+        head["worker_id"], distance, head["slots"], head["used"], head["late"], holds, starts, order
     )
     return Candidate(
         worker_id=scored.worker_id,
@@ -217,6 +219,7 @@ def _candidate(head: dict[str, Any], distance: float) -> Candidate:
         lateness_ms=head["late"],
         starts=starts,
         holds_avatar=holds,
+        order=order,
         terms=Terms(
             distance=distance,
             load=scored.load,

@@ -86,13 +86,14 @@ class PeerStanding:
 @dataclass(frozen=True)
 class Sought:
     """A lesson's open session here; this cell's best score (None: no free slot); what peers told,
-    and in which of them the lesson is open."""
+    in which of them the lesson is open; slots held here for its class."""
 
     own_session: str | None
     best_score: float | None
     well: bool
     peers: Mapping[str, PeerStanding]
     owners: Mapping[str, Twin]
+    held: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,9 @@ class PeerStore(Protocol):
         self, peer: str, told: OwnSummary, most_doubles: int
     ) -> tuple[int, tuple[Double, ...]]: ...
     def settled(self, peer: str, lesson: str) -> None: ...
-    def seek(self, tenant: str, lesson_id: str, peers: Sequence[str]) -> Sought: ...
+    def seek(
+        self, tenant: str, lesson_id: str, peers: Sequence[str], class_id: str | None = None
+    ) -> Sought: ...
     def remember(
         self, peer: str, tenant: str, lesson_id: str, session_id: str, born_ms: int
     ) -> None: ...

@@ -71,7 +71,8 @@ def order(
     if ask.user_location is not None:
         learner = Point(ask.user_location.latitude, ask.user_location.longitude)
     try:
-        sought = cell.store.seek(caller.tenant, ask.lesson_id, [p.cell for p in cell.peers])
+        names = [peer.cell for peer in cell.peers]
+        sought = cell.store.seek(caller.tenant, ask.lesson_id, names, ask.class_id)
     except StoreAway:
         # knowing nothing, the nearest one: it knows how it stands
         blind = [_standing(peer, _BEST_SCORE, 1, True, 0.0) for peer in cell.peers]
@@ -79,6 +80,8 @@ def order(
         return candidates(own, blind, learner=learner, rtt_ms=ask.rtt_ms, hop=0)
     if sought.own_session is not None:
         return ()
+    if sought.held and sought.well and not sought.owners and not full:
+        return ()  # its slot waits here, however full the cell is
     own = Standing(
         cell.name,
         cell.region,

@@ -11,6 +11,7 @@ from control.domain.queueing import Line
 from control.domain.rooms import LivekitServer
 from control.domain.session import Session
 from control.services.peer_ports import Peer, PeerCalls, PeerStore
+from control.services.planner_ports import PlannerStore
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Placing:
     """Turns of this tenant in the queue for one of another's with weight 1."""
     most_sessions: int = 0
     """Open sessions this tenant may have at once; 0 is no limit."""
+    class_id: str | None = None
+    """Of a class that may have slots held for it."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ class Waiting:
     pace_ms: float | None
 
 
-class Store(PeerStore, Protocol):
+class Store(PeerStore, PlannerStore, Protocol):
     """Slots, leases and sessions; docs/store.md says what each call does to the state.
 
     Raises StoreAway when it does not answer.

@@ -117,6 +117,7 @@ def _placing(
         wait=ask.wait,
         weight=caller.weight,
         most_sessions=caller.most_sessions,
+        class_id=ask.class_id,
     )
     if ask.room is not None:
         return replace(

@@ -92,6 +92,8 @@ class LightWorker:
             url=self._url,
             region=settings.region,
             zone=settings.zone,
+            instance_type=settings.instance_type,
+            market=settings.market,
             version="light",
             hardware=hardware.detect("timer"),
             avatars=AVATARS,

@@ -62,6 +62,9 @@ class Beats(Steps):
         if revoked:
             self._repaired("revoked", len(revoked))
         self._miss_unrun(worker_id, runs)
+        told_to_go = worker.order is None or worker_id in self.state.desired
+        able = worker.state == "ready" and not told_to_go
+        self._unhold(worker_id, worker.slots if able else -1)
         self._refresh(worker_id)
         self._reap_a_little()
         desired = "draining" if worker_id in self.state.desired else "ready"
@@ -131,6 +134,8 @@ class Beats(Steps):
         state, now = self.state, self.now_ms()
         named = {(session_id, generation) for session_id, generation, _ in runs}
         for session_id in list(state.on.get(worker_id, ())):
+            if session_id in state.held:
+                continue
             if (session_id, state.lease[session_id][1]) in named:
                 state.miss.pop(session_id, None)
             elif state.status(session_id) == "live":
@@ -146,6 +151,7 @@ class Beats(Steps):
         if worker_id not in self.state.workers:
             return False
         self.state.desired.add(worker_id)
+        self._unhold(worker_id)
         self._refresh(worker_id)
         return True
 
@@ -180,6 +186,8 @@ class Beats(Steps):
                 "late": worker.late,
                 "avatars": state.av[name].strip(",").replace("~", ""),
                 "used": state.used.get(name, 0),
+                "held": sum(on == name for on, _ in state.held.values()),
+                "order": worker.order,
                 "desired": "draining" if name in state.desired else None,
                 "alive": name in state.hb,
                 "seen": state.hb.get(name, 0),

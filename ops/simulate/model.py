@@ -21,6 +21,7 @@ from control.services.ports import (
     Waiting,
 )
 from ops.simulate.beats import Beats
+from ops.simulate.holds import Choice
 from ops.simulate.state import Kept, State, problems, snapshot
 from ops.simulate.steps import FINISHED_MS, TICKET_MS
 
@@ -51,7 +52,7 @@ class ModelStore(Beats):
             return Placed("unknown-avatar", "", handed)
         if 0 < ask.most_sessions <= state.open.get(ask.tenant, 0):
             return Placed("quota", "", handed)
-        chosen, seen = self._choose(ask.avatar, ask.distance, set())
+        chosen, seen, spare = self._choice(ask)
         if chosen is None and not (ask.wait and len(state.tickets) < leases.MOST_QUEUED):
             return Placed("full", "", handed)
         if chosen is not None and ask.warm:
@@ -60,11 +61,18 @@ class ModelStore(Beats):
         state.lessons[(ask.tenant, ask.lesson_id)] = ask.session_id
         self._remember_key(ask, ask.session_id)
         if chosen is not None:
-            self._take(ask.session_id, chosen, seen)
+            self._take(ask.session_id, chosen, seen, spare)
             return Placed("placed", ask.session_id, handed)
         self._enqueue(ask.session_id, ask.tenant, ask.weight)
         self._record(ask.session_id)
         return Placed("queued", ask.session_id, handed)
+
+    def _choice(self, ask: Placing) -> Choice:
+        """Who waits goes first, but for slots that are held for the class."""
+        named = None if ask.class_id is None else (ask.tenant, ask.class_id)
+        if self.state.turns:
+            return self._choose_held(named, ask.avatar, set())
+        return self._choose_for(named, ask.avatar, set())
 
     def _into_warm(self, ask: Placing, worker_id: str) -> Placing:
         """The name of a room that the chosen worker sits in, where it has one."""
@@ -131,6 +139,7 @@ class ModelStore(Beats):
             agent_identity=ask.agent_identity,
             correlation_id=ask.correlation_id,
             execution=ask.execution or ask.session_id,
+            class_id=ask.class_id,
         )
 
     def place_again(self, session_id: str, generation: int, unable: bool = False) -> Placed:
@@ -152,10 +161,12 @@ class ModelStore(Beats):
                 self.state.free.pop(kept.session.worker_id, None)
         outcome: Outcome = "exhausted"
         if kept.session.placements < leases.MAX_PLACEMENTS:
-            chosen, seen = self._choose(kept.session.avatar, kept.distance, kept.excluded)
+            chosen, seen, spare = self._choose_for(
+                kept.session.named_class, kept.session.avatar, kept.excluded
+            )
             outcome = "full" if chosen is None else "placed"
             if chosen is not None:
-                self._take(session_id, chosen, seen)
+                self._take(session_id, chosen, seen, spare)
         if outcome == "full" and self._waits_again(kept):
             outcome = "queued"
         elif outcome != "placed":
@@ -168,7 +179,7 @@ class ModelStore(Beats):
         state, session = self.state, kept.session
         if kept.waits is None or len(state.tickets) >= leases.MOST_QUEUED:
             return False
-        if self._choose(session.avatar, kept.distance, set())[0] is not None:
+        if self._choose(session.avatar, set())[0] is not None:
             return False  # there are slots, on workers that failed it already
         kept.excluded = set()
         self._next_round(kept)

@@ -49,6 +49,7 @@ class Slots:
         return (
             worker is not None
             and worker.state == "ready"
+            and worker.order is not None
             and name not in state.desired
             and state.used.get(name, 0) < worker.slots
             and name in state.hb
@@ -59,19 +60,32 @@ class Slots:
         if not self._eligible(name):
             state.free.pop(name, None)
             return
-        worker = state.workers[name]
-        one = placement.terms(
-            name, 0.0, worker.slots, state.used.get(name, 0), worker.late, holds_avatar=False
-        )
-        state.free[name] = float(f"{one.score:.6f}")
+        state.free[name] = self._score(name, given=0)
 
-    def _choose(
-        self, avatar: str, distance: float, excluded: set[str]
-    ) -> tuple[str | None, list[dict[str, Any]]]:
+    def _score(self, name: str, given: int) -> float:
+        """Without geography; ``given`` of its leases count as free slots."""
+        state, worker = self.state, self.state.workers[name]
+        used = state.used.get(name, 0) - given
+        return placement.terms(
+            name,
+            0.0,
+            worker.slots,
+            used,
+            worker.late,
+            holds_avatar=False,
+            order=worker.order or 0.0,
+        ).base
+
+    def _choose(self, avatar: str, excluded: set[str]) -> tuple[str | None, list[dict[str, Any]]]:
         """The chosen worker, and every worker that was looked at, best first."""
-        state, heads = self.state, self._page(excluded)
-        scores = {name: placement.DISTANCE * distance + state.free[name] for name in heads}
-        seen = [self._candidate(name, avatar) for name in heads]
+        heads = self._page(excluded)
+        return self._best_of({name: self.state.free[name] for name in heads}, avatar, given=0)
+
+    def _best_of(
+        self, scores: dict[str, float], avatar: str, given: int
+    ) -> tuple[str | None, list[dict[str, Any]]]:
+        """Of some heads, best first, the one for the avatar; and all of them."""
+        seen = [self._candidate(name, avatar, given) for name in scores]
         calm = [one for one in seen if one["starts"] < placement.START_CAP] or seen
         if not calm:
             return None, seen
@@ -90,18 +104,24 @@ class Slots:
                 return able
         return []
 
-    def _candidate(self, name: str, avatar: str) -> dict[str, Any]:
+    def _candidate(self, name: str, avatar: str, given: int) -> dict[str, Any]:
         state, worker = self.state, self.state.workers[name]
         return {
             "worker_id": name,
             "slots": worker.slots,
-            "used": state.used.get(name, 0),
+            "used": state.used.get(name, 0) - given,
             "late": worker.late,
             "starts": state.st.get(name, 0),
             "holds_avatar": f",{avatar}," in state.av.get(name, ""),
+            "order": worker.order or 0.0,
         }
 
-    def _take(self, session_id: str, name: str, seen: list[dict[str, Any]]) -> None:
+    def _take(
+        self, session_id: str, name: str, seen: list[dict[str, Any]], spare: str | None = None
+    ) -> None:
+        """``spare`` is the held slot's lease that makes room for it."""
+        if spare is not None:
+            self._drop(spare)
         state, now, kept = self.state, self.now_ms(), self.state.sessions[session_id]
         state.gen = self._next_generation()
         if state.gen in self._issued:
@@ -119,6 +139,7 @@ class Slots:
                 "chosen": name,
                 "generation": state.gen,
                 "store_ms": now,
+                "held": spare is not None,
                 "distance": kept.distance,
                 "margin": placement.AVATAR_MARGIN,
                 "excluded": sorted(kept.excluded),
@@ -136,9 +157,7 @@ class Slots:
         """The lease itself; its generation and worker become the session's."""
         state = self.state
         state.lease[session_id] = (name, generation)
-        state.on.setdefault(name, {})[session_id] = None
-        state.exp[session_id] = until_ms
-        state.used[name] = state.used.get(name, 0) + 1
+        self._occupy(session_id, name, until_ms)
         worker: Worker | None = state.workers.get(name)
         self._set(
             session_id,
@@ -147,6 +166,12 @@ class Slots:
             worker_registration=worker.registration if worker else 0,
             generation=generation,
         )
+
+    def _occupy(self, lease: str, name: str, until_ms: int) -> None:
+        state = self.state
+        state.on.setdefault(name, {})[lease] = None
+        state.exp[lease] = until_ms
+        state.used[name] = state.used.get(name, 0) + 1
 
     def _confirm(self, session_id: str) -> None:
         state, name = self.state, self.state.lease[session_id][0]
@@ -159,9 +184,12 @@ class Slots:
 
     def _drop(self, session_id: str) -> None:
         state = self.state
-        if session_id not in state.lease:
+        if session_id in state.held:
+            name, _ = state.held.pop(session_id)
+        elif session_id in state.lease:
+            name, _ = state.lease.pop(session_id)
+        else:
             return
-        name, _ = state.lease.pop(session_id)
         state.on[name].pop(session_id)
         state.exp.pop(session_id)
         state.miss.pop(session_id, None)

@@ -18,6 +18,21 @@ class Worker:
     late: float
     registration: int
     state: str
+    order: float | None = 0.0
+    """None: closed."""
+
+
+@dataclass
+class Class:
+    """Key ``class:DIGEST``; ``at`` is when it was heard of last."""
+
+    came: int = 0
+    open: int = 0
+    at: int = 0
+
+
+Named = tuple[str, str]
+"""A class by its tenant and its own name."""
 
 
 @dataclass
@@ -81,6 +96,10 @@ class State:
     failed_livekit: set[str] = field(default_factory=set)
     due: dict[str, int] = field(default_factory=dict)
     warm: dict[str, list[str]] = field(default_factory=dict)
+    classes: dict[Named, Class] = field(default_factory=dict)
+    held: dict[str, tuple[str, Named]] = field(default_factory=dict)
+    """A held slot's lease → its worker and class; the oldest first."""
+    holds: int = 0
 
     adopted: set[str] = field(default_factory=set)
     shrunk: set[str] = field(default_factory=set)
@@ -95,7 +114,10 @@ def snapshot(state: State) -> dict[str, Any]:
     """What two stores that did the same must agree on; counts of zero are left out."""
     return {
         "free": dict(state.free),
-        "w": {n: (w.slots, w.late, w.registration, w.state) for n, w in state.workers.items()},
+        "w": {
+            n: (w.slots, w.late, w.registration, w.state, "closed" if w.order is None else w.order)
+            for n, w in state.workers.items()
+        },
         "used": {name: count for name, count in state.used.items() if count},
         "st": {name: count for name, count in state.st.items() if count},
         "desired": sorted(state.desired),
@@ -117,6 +139,16 @@ def snapshot(state: State) -> dict[str, Any]:
         "miss": dict(state.miss),
         "repairs": dict(state.repairs),
         "outbox": sorted(state.outbox),
+        "classes": {
+            f"{tenant} {name}": (one.came, one.open)
+            for (tenant, name), one in state.classes.items()
+        },
+        "held": dict(Counter(name for name, _ in state.held.values())),
+        "of_class": {
+            f"{tenant} {name}": [held for held, (_, of) in state.held.items() if of == named]
+            for named in dict.fromkeys(of for _, of in state.held.values())
+            for tenant, name in [named]
+        },
     }
 
 
@@ -128,14 +160,15 @@ def problems(state: State) -> list[str]:
         *_of_sessions(state),
         *_of_lessons(state),
         *_of_queues(state),
+        *_of_classes(state),
     ]
 
 
 def _of_leases(state: State) -> Iterator[str]:
-    if state.lease.keys() != state.exp.keys():
+    if state.lease.keys() | state.held.keys() != state.exp.keys():
         yield "leases and deadlines are not of the same sessions"
-    held = {(name, sid) for name, sids in state.on.items() for sid in sids}
-    if held != {(name, sid) for sid, (name, _) in state.lease.items()}:
+    on = {(name, one) for name, ones in state.on.items() for one in ones}
+    if on != {(name, one) for one, (name, _) in (*state.lease.items(), *state.held.items())}:
         yield "leases and the workers' sets disagree"
     generations = [generation for _, generation in state.lease.values()]
     if len(set(generations)) != len(generations):
@@ -146,7 +179,8 @@ def _of_leases(state: State) -> Iterator[str]:
 
 
 def _of_workers(state: State) -> Iterator[str]:
-    leases = Counter(name for name, _ in state.lease.values())
+    leases = Counter(name for name, _ in (*state.lease.values(), *state.held.values()))
+    held = Counter(name for name, _ in state.held.values())
     unconfirmed = Counter(
         name for sid, (name, _) in state.lease.items() if state.status(sid) == "starting"
     )
@@ -160,10 +194,16 @@ def _of_workers(state: State) -> Iterator[str]:
         slots = worker.slots if worker else 0
         if leases[name] - adopted[name] > slots and name not in state.shrunk:
             yield f"{name} was oversold: {leases[name]} leases on {slots} slots"
+    for name in held:
+        worker = state.workers.get(name)
+        if worker is None or worker.order is None or name in state.desired:
+            yield f"slots are held on {name}, which is gone, closed or to drain"
     for name in state.free:
         worker = state.workers.get(name)
         if worker is None or worker.state != "ready" or leases[name] >= worker.slots:
             yield f"{name} counts as free and is not"
+        elif worker.order is None or name in state.desired:
+            yield f"{name} counts as free and is closed, or to drain"
 
 
 def _of_sessions(state: State) -> Iterator[str]:
@@ -203,3 +243,15 @@ def _of_queues(state: State) -> Iterator[str]:
         yield "a session waits in two lines"
     if {tenant for tenant, queue in state.queues.items() if queue} != state.turns.keys():
         yield "turns are not those of the tenants that wait"
+
+
+def _of_classes(state: State) -> Iterator[str]:
+    open_now = Counter(
+        (kept.session.tenant, kept.session.class_id)
+        for kept in state.sessions.values()
+        if kept.session.is_open and kept.session.class_id is not None
+    )
+    for (tenant, name), one in state.classes.items():
+        if one.open != open_now[(tenant, name)]:
+            found = open_now[(tenant, name)]
+            yield f"class {name} of {tenant} counts {one.open} open sessions, has {found}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from control.domain import leases
 from control.domain.session import OPEN, Session
-from ops.simulate.slots import DEAD_MS, REAP_EVERY_MS, Slots
+from ops.simulate.holds import DAY_MS, Holds
+from ops.simulate.slots import DEAD_MS, REAP_EVERY_MS
 from ops.simulate.state import Kept
 
 FINISHED_MS = int(leases.FINISHED_TTL_S * 1000)
@@ -13,7 +14,7 @@ HANDED_AT_ONCE = 8
 DEAD_AT_ONCE = 5
 
 
-class Steps(Slots):
+class Steps(Holds):
     """How sessions begin, wait and end."""
 
     def _finish(self, session_id: str, status: str, reason: str) -> bool:
@@ -29,13 +30,16 @@ class Steps(Slots):
         if state.lessons.get(lesson) == session_id:
             del state.lessons[lesson]
         state.open[lesson[0]] -= 1
+        of_class = state.classes.get((lesson[0], kept.session.class_id or ""))
+        if of_class is not None:
+            of_class.open -= 1
         state.starting.pop(session_id, None)
         self._record(session_id)
         self._changed(lesson)
         return True
 
     def _lose(self, session_id: str, reason: str) -> None:
-        if self.state.status(session_id) == "starting":
+        if session_id in self.state.held or self.state.status(session_id) == "starting":
             self._drop(session_id)
         else:
             self._finish(session_id, "failed", reason)
@@ -43,18 +47,20 @@ class Steps(Slots):
     def _hand(self) -> tuple[str, ...]:
         state = self.state
         handed: list[str] = []
-        while state.turns and state.free and len(handed) < HANDED_AT_ONCE:
+        while state.turns and len(handed) < HANDED_AT_ONCE:
             tenant = min(state.turns, key=lambda one: (state.turns[one], one))
             session_id = next(iter(state.queues[tenant]))
             kept = state.sessions[session_id]
-            chosen, seen = self._choose(kept.session.avatar, kept.distance, kept.excluded)
+            chosen, seen, spare = self._choose_for(
+                kept.session.named_class, kept.session.avatar, kept.excluded
+            )
             if chosen is None:
                 break
             state.turn = state.turns[tenant]
             self._leave(session_id)
             if tenant in state.turns:
                 state.turns[tenant] = state.turn + 1.0 / state.weights[tenant]
-            self._take(session_id, chosen, seen)
+            self._take(session_id, chosen, seen, spare)
             self._keep_pace()
             handed.append(session_id)
         return tuple(handed)
@@ -125,6 +131,10 @@ class Steps(Slots):
         state.births += 1
         state.born[sid] = state.births
         state.open[session.tenant] = state.open.get(session.tenant, 0) + 1
+        if session.named_class is not None:
+            of_class = self._know(session.named_class)
+            of_class.came += 1
+            of_class.open += 1
         self._changed((session.tenant, session.lesson_id))
 
     def _forget(self) -> None:
@@ -137,6 +147,9 @@ class Steps(Slots):
         ]
         for sid in gone:
             del self.state.sessions[sid], self.state.born[sid]
+        old = [named for named, one in self.state.classes.items() if one.at <= now - DAY_MS]
+        for named in old:
+            del self.state.classes[named]
 
     def _is_open(self, session_id: str) -> bool:
         return (self.state.status(session_id) or "") in OPEN

@@ -62,7 +62,8 @@ class Desk:
                 self.beat(name, slots, self.running(name))
 
     def running(self, name: str) -> list[list[Any]]:
-        leased = [self.session(sid) for sid in self.raw.zrange(self.key("exp"), 0, -1)]
+        taken = self.raw.zrange(self.key("exp"), 0, -1)  # held slots among them do not run
+        leased = [self.session(sid) for sid in taken if sid.startswith("s-")]
         return [[one.session_id, one.generation, True] for one in leased if one.worker_id == name]
 
     def ask(self, lesson: str, **changes: Any) -> Placing:
@@ -245,6 +246,7 @@ def test_the_script_chooses_what_the_domain_would(desk: Desk) -> None:
             one["late"],
             one["holds_avatar"],
             one["starts"],
+            one["order"],
         )
         for one in session.why["candidates"]
     ]

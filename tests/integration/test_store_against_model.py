@@ -125,9 +125,18 @@ def read(raw: Any, prefix: str) -> dict[str, Any]:
     def lease(sid: str) -> str:
         return "|".join(raw.hmget(f"{prefix}s:{sid}", "worker_id", "generation"))
 
-    leases = {sid: lease(sid) for sid in raw.zrange(prefix + "exp", 0, -1)}
+    def name_of(key: str) -> str:
+        return " ".join(raw.hmget(f"{prefix}class:{key}", "tenant", "class_id"))
+
+    def of_class(key: str) -> tuple[int, int]:
+        came, still = raw.hmget(f"{prefix}class:{key}", "came", "open")
+        return int(came or 0), int(still or 0)
+
+    taken = raw.zrange(prefix + "exp", 0, -1)
+    leases = {sid: lease(sid) for sid in taken if sid.startswith("s-")}
+    held = {key: raw.zrange(f"{prefix}held:{key}", 0, -1) for key in times("classes")}
     pace = hash_of("pace")
-    workers = sorted({one.rpartition("|")[0] for one in leases.values()})
+    workers = sorted(hash_of("used"))
     turns = scores("turns")
     return {
         "free": scores("free"),
@@ -156,9 +165,18 @@ def read(raw: Any, prefix: str) -> dict[str, Any]:
         "miss": {name: int(at) for name, at in hash_of("miss").items()},
         "repairs": counts("repairs"),
         "outbox": sorted(raw.zrange(prefix + "outbox", 0, -1)),
+        "classes": {name_of(key): of_class(key) for key in times("classes")},
+        "held": counts("held"),
+        "of_class": {name_of(key): ids for key, ids in held.items() if ids},
     }
 
 
-def _worker(text: str) -> tuple[int, float, int, str]:
-    slots, late, registration, state, _ = text.split("|")
-    return int(slots), float(late), int(registration), state
+def _worker(text: str) -> tuple[int, float, int, str, float | str]:
+    slots, late, registration, state, order, _ = text.split("|")
+    return (
+        int(slots),
+        float(late),
+        int(registration),
+        state,
+        order if order == "closed" else float(order),
+    )

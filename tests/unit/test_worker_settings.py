@@ -43,6 +43,8 @@ def test_an_advertised_address_is_what_the_cell_is_told() -> None:
         ("RAPIDO_CELL_URLS", " , ", "not set"),
         ("RAPIDO_CELL_URLS", "cell.example", "write http://host:port"),
         ("RAPIDO_REGION", "mars", "not accepted"),
+        ("RAPIDO_INSTANCE_TYPE", "large", "name one, as g5.2xlarge"),
+        ("RAPIDO_MARKET", "free", "choose on-demand or spot"),
         ("RAPIDO_PORT", "eighty", "not a whole number"),
         ("RAPIDO_PORT", "70000", "out of range"),
         ("RAPIDO_CPU_SHARE", "1.5", "out of range"),
@@ -69,6 +71,16 @@ def test_a_wrong_variable_is_named_with_its_fault(name: str, value: str, fault: 
     assert str(refused.value).startswith(name)
     assert fault in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_worker_may_know_its_instance_and_how_it_is_paid_for() -> None:
+    plain = from_environment(GOOD)
+    rented = from_environment(
+        {**GOOD, "RAPIDO_INSTANCE_TYPE": "g5.2xlarge", "RAPIDO_MARKET": "spot"}
+    )
+
+    assert (plain.instance_type, plain.market) == (None, None)
+    assert (rented.instance_type, rented.market) == ("g5.2xlarge", "spot")
 
 
 def test_listening_everywhere_needs_an_address_to_advertise() -> None:

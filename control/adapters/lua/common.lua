@@ -4,23 +4,26 @@
 local P, call = KEYS[1], redis.call
 local FREE, USED, EXP, HB = P .. 'free', P .. 'used', P .. 'exp', P .. 'hb'
 local WORKERS, STARTS, STARTING, TURNS = P .. 'w', P .. 'st', P .. 'starting', P .. 'turns'
+local HELD = P .. 'held'
 local DEAD_MS, QUIET_MS, UNCONFIRMED_MS, LIVE_MS, TICKET_MS = 15000, 6000, 15000, 3600000, 30000
 local FINISHED_S, START_CAP, HEADS, PAGES, MOST_QUEUED = 86400, 4, 8, 4, 10000
 local REAP_EVERY_MS, HEARD_EVERY_MS = 100, 1000
 local MARGIN = 0.05
 local OPEN = {queued = true, starting = true, live = true, moving = true}
 
--- slots, lateness (as text), registration, state, avatars; nothing of an unknown worker. `raw` spares
--- a look where it is known.
+-- slots, lateness (as text), registration, state, order (as text, or `closed`), avatars; nothing of an
+-- unknown worker. `raw` spares a look where it is known. A text without an order was written by the
+-- functions of before a deploy; its worker runs on.
 local function worker_of(name, raw)
   raw = raw or call('HGET', WORKERS, name)
   if not raw then return nil end
-  local slots, late, reg, state, avatars = string.match(raw, '^(%d+)|([^|]+)|(%d+)|(%a+)|(.*)$')
-  return tonumber(slots), late, tonumber(reg), state, avatars
+  local slots, late, reg, state, order, avatars =
+    string.match(raw, '^(%d+)|([^|]+)|(%d+)|(%a+)|?([^|,]*)|(.*)$')
+  return tonumber(slots), late, tonumber(reg), state, order ~= '' and order or '0', avatars
 end
 
-local function worker_text(slots, late, reg, state, avatars)
-  return table.concat({slots, late, reg, state, avatars}, '|')
+local function worker_text(slots, late, reg, state, order, avatars)
+  return table.concat({slots, late, reg, state, order, avatars}, '|')
 end
 
 -- The name of its process' life, and its URL, as it registered.
@@ -29,16 +32,23 @@ local function boot_and_url(name)
 end
 
 -- The numbers of control/domain/placement.py, to six digits.
-local function score(slots, used, late)
+local function score(slots, used, late, order)
   local s = 0.3 * (1 - used / slots) + 0.2 * (1 - math.min(1, late / 40))
-    + 0.1 * math.min(1, (slots - used) / 24)
+    + 0.1 * math.min(1, (slots - used) / 24) + (tonumber(order) or 0)
   return string.format('%.6f', s)
 end
 
--- Never oversell: a worker is free exactly while used < slots. `able`: ready, not drained, alive.
-local function set_free(name, able, slots, used, late)
+-- A worker's score for others than this cell, to whom its order says nothing.
+local function without_order(name, points)
+  local order = select(5, worker_of(name))
+  return string.format('%.6f', points - (tonumber(order) or 0))
+end
+
+-- Never oversell: a worker is free exactly while used < slots. `able`: ready, neither drained nor
+-- closed, alive.
+local function set_free(name, able, slots, used, late, order)
   if able and used < slots then
-    call('ZADD', FREE, score(slots, used, late), name)
+    call('ZADD', FREE, score(slots, used, late, order), name)
   else
     call('ZREM', FREE, name)
   end
@@ -46,11 +56,11 @@ end
 
 -- `used` spares a look where it is known.
 local function refresh(name, used)
-  local slots, late, _, state = worker_of(name)
+  local slots, late, _, state, order = worker_of(name)
   used = used or tonumber(call('HGET', USED, name)) or 0
-  local able = slots and state == 'ready' and call('HEXISTS', P .. 'desired', name) == 0
-    and call('ZSCORE', HB, name)
-  set_free(name, able, slots, used, tonumber(late))
+  local able = slots and state == 'ready' and order ~= 'closed'
+    and call('HEXISTS', P .. 'desired', name) == 0 and call('ZSCORE', HB, name)
+  set_free(name, able, slots, used, tonumber(late), order)
 end
 
 local life -- as read in this call
@@ -116,66 +126,86 @@ local function changed(lesson, sid, born, over)
   call('ZADD', P .. 'changes', seq, lesson .. '|' .. sid .. '|' .. born .. '|' .. over)
 end
 
--- The best worker for the avatar, {name, score, how it stands}, and what was looked at:
--- `name:slots|late|…:used:starts:holds`, one of each head, with spaces between. The distance is the
--- same for every worker of a cell, so it does not decide between them.
-local function choose(avatar, excluded)
+-- Of some heads, best first, the one for the avatar: {name, score, how it stands}; and what was looked
+-- at: `name:slots|late|…:used:starts:holds`, one of each that may be had, with spaces between. The
+-- distance is the same for every worker of a cell, so it does not decide between them. `given`: slots
+-- of each that count as free.
+local function best_of(names, scores, avatar, excluded, given)
   local mine = ',' .. avatar .. ','
-  for page = 0, PAGES - 1 do
-    local heads = call('ZRANGE', FREE, page * HEADS, page * HEADS + HEADS - 1, 'REV', 'WITHSCORES')
-    if #heads == 0 then break end
-    local names = {}
-    for i = 1, #heads, 2 do names[#names + 1] = heads[i] end
-    local known, used = call('HMGET', WORKERS, unpack(names)), call('HMGET', USED, unpack(names))
-    local starts = call('HMGET', STARTS, unpack(names))
-    local heard = call('ZMSCORE', HB, unpack(names))
-    local best, holder, capped, capped_holder
-    local seen = {}
-    for i, name in ipairs(names) do
-      local alive = heard[i] and (NOW - heard[i] < DEAD_MS or patient())
-      if alive and not excluded[name] then
-        local points, begun = tonumber(heads[2 * i]), tonumber(starts[i]) or 0
-        local stands, avatars = string.match(known[i], '^(%d+|[^|]+|%d+|%a+)|(.*)$')
-        local holds = string.find(avatars, mine, 1, true) ~= nil
-        seen[#seen + 1] = name .. ':' .. stands .. ':' .. (used[i] or '0') .. ':' .. begun .. ':'
-          .. (holds and '1' or '0')
-        local head = {name, points, stands}
-        if begun < START_CAP then
-          best = best or head
-          if holds and not holder and points >= best[2] - MARGIN then holder = head end
-        else
-          capped = capped or head
-          if holds and not capped_holder and points >= capped[2] - MARGIN then
-            capped_holder = head
-          end
+  local known, used = call('HMGET', WORKERS, unpack(names)), call('HMGET', USED, unpack(names))
+  local starts = call('HMGET', STARTS, unpack(names))
+  local heard = call('ZMSCORE', HB, unpack(names))
+  local best, holder, capped, capped_holder
+  local seen = {}
+  for i, name in ipairs(names) do
+    local alive = heard[i] and (NOW - heard[i] < DEAD_MS or patient())
+    if alive and not excluded[name] then
+      local points, begun = scores[i], tonumber(starts[i]) or 0
+      local stands, avatars = string.match(known[i], '^(%d+|[^|]+|%d+|%a+|?[^|,]*)|(.*)$')
+      local holds = string.find(avatars, mine, 1, true) ~= nil
+      seen[#seen + 1] = name .. ':' .. stands .. ':' .. ((used[i] or 0) - given) .. ':' .. begun
+        .. ':' .. (holds and '1' or '0')
+      local head = {name, points, stands}
+      if begun < START_CAP then
+        best = best or head
+        if holds and not holder and points >= best[2] - MARGIN then holder = head end
+      else
+        capped = capped or head
+        if holds and not capped_holder and points >= capped[2] - MARGIN then
+          capped_holder = head
         end
       end
     end
-    if #seen > 0 then
-      local chosen = best and (holder or best) or capped_holder or capped
-      return chosen, table.concat(seen, ' ')
+  end
+  if #seen == 0 then return nil, '' end
+  return best and (holder or best) or capped_holder or capped, table.concat(seen, ' ')
+end
+
+-- The best free worker for the avatar, as best_of answers.
+local function choose(avatar, excluded)
+  for page = 0, PAGES - 1 do
+    local heads = call('ZRANGE', FREE, page * HEADS, page * HEADS + HEADS - 1, 'REV', 'WITHSCORES')
+    if #heads == 0 then break end
+    local names, scores = {}, {}
+    for i = 1, #heads, 2 do
+      names[#names + 1], scores[#scores + 1] = heads[i], tonumber(heads[i + 1])
     end
+    local chosen, seen = best_of(names, scores, avatar, excluded, 0)
+    if chosen then return chosen, seen end
   end
   return nil, ''
 end
 
--- The only way a slot is taken. `placements` counts this one; `more` are fields that a new session
--- has besides.
-local function take(sid, chosen, seen, placements, left_out, more)
-  local name, generation = chosen[1], after_now('gen')
-  local slots, late, reg = string.match(chosen[3], '^(%d+)|([^|]+)|(%d+)')
-  call('SADD', P .. 'on:' .. name, sid)
-  call('ZADD', EXP, NOW + UNCONFIRMED_MS, sid)
-  local used = call('HINCRBY', USED, name, 1)
-  call('HINCRBY', STARTS, name, 1)
-  set_free(name, true, tonumber(slots), used, tonumber(late))
-  local _, url = boot_and_url(name)
-  call('ZADD', STARTING, NOW, sid)
-  call('HSET', P .. 's:' .. sid, 'status', 'starting', 'worker_id', name, 'generation', generation,
-    'worker_url', url, 'worker_registration', reg,
-    'chose', name .. '|' .. generation .. '|' .. NOW, 'heads', seen, 'left_out', left_out,
-    'placements', placements, unpack(more))
-  record(sid)
+-- Worker, class and number of a held slot's lease, by its name; nothing of a session, whose name
+-- begins with s.
+local function held_by(id)
+  if string.byte(id) ~= 104 then return nil end
+  local name, class, number = string.match(id, '^h|([^|]+)|([^|]+)|(%d+)$')
+  return name, class, tonumber(number)
+end
+
+-- The best worker with a slot held for the class, as best_of answers, and with it the lease to be
+-- given for it. Of a worker that drains or is closed nothing is held, so every one that lives will do.
+local function choose_held(class, avatar, excluded)
+  local found, heads = {}, {}
+  for _, id in ipairs(call('ZRANGE', P .. 'held:' .. class, 0, -1)) do
+    local name = held_by(id)
+    if #heads < HEADS and not found[name] and not excluded[name] and not dead(name) then
+      local slots, late, _, _, order = worker_of(name)
+      local points = tonumber(score(slots, call('HGET', USED, name) - 1, tonumber(late), order))
+      found[name], heads[#heads + 1] = id, {name, points}
+    end
+  end
+  if #heads == 0 then return nil, '' end
+  table.sort(heads, function(a, b)
+    if a[2] == b[2] then return a[1] > b[1] end
+    return a[2] > b[2]
+  end)
+  local names, scores = {}, {}
+  for i, head in ipairs(heads) do names[i], scores[i] = head[1], head[2] end
+  local chosen, seen = best_of(names, scores, avatar, excluded, 1)
+  chosen[4] = found[chosen[1]]
+  return chosen, seen
 end
 
 local function less(hash, name)
@@ -187,16 +217,69 @@ end
 -- The only way a slot is given back; a second call finds no lease and does nothing.
 local function drop(sid)
   if call('ZREM', EXP, sid) == 0 then return end
-  local key = P .. 's:' .. sid
-  local name = call('HGET', key, 'worker_id')
-  call('SREM', P .. 'on:' .. name, sid)
-  if call('HDEL', key, 'confirmed') == 1 then
-    call('HDEL', P .. 'miss', sid)
-    call('HDEL', P .. 'in', sid)
+  local name, class = held_by(sid)
+  if name then
+    call('ZREM', P .. 'held:' .. class, sid)
+    less(HELD, name)
   else
-    less(STARTS, name)
+    local key = P .. 's:' .. sid
+    name = call('HGET', key, 'worker_id')
+    if call('HDEL', key, 'confirmed') == 1 then
+      call('HDEL', P .. 'miss', sid)
+      call('HDEL', P .. 'in', sid)
+    else
+      less(STARTS, name)
+    end
   end
+  call('SREM', P .. 'on:' .. name, sid)
   refresh(name, less(USED, name))
+end
+
+-- The only way a slot is taken, for a session or to be held.
+local function occupy(id, chosen, until_ms)
+  local name = chosen[1]
+  local slots, late, reg, order = string.match(chosen[3], '^(%d+)|([^|]+)|(%d+)|%a+|?(.*)$')
+  call('SADD', P .. 'on:' .. name, id)
+  call('ZADD', EXP, until_ms, id)
+  set_free(name, true, tonumber(slots), call('HINCRBY', USED, name, 1), tonumber(late), order)
+  return reg
+end
+
+-- The slot becomes the session's. `placements` counts this one; `more` are fields that a new session
+-- has besides.
+local function take(sid, chosen, seen, placements, left_out, more)
+  if chosen[4] then drop(chosen[4]) end
+  local name, generation = chosen[1], after_now('gen')
+  local reg = occupy(sid, chosen, NOW + UNCONFIRMED_MS)
+  call('HINCRBY', STARTS, name, 1)
+  local _, url = boot_and_url(name)
+  call('ZADD', STARTING, NOW, sid)
+  call('HSET', P .. 's:' .. sid, 'status', 'starting', 'worker_id', name, 'generation', generation,
+    'worker_url', url, 'worker_registration', reg,
+    'chose', name .. '|' .. generation .. '|' .. NOW .. (chosen[4] and '|held' or ''),
+    'heads', seen, 'left_out', left_out, 'placements', placements, unpack(more))
+  record(sid)
+end
+
+-- What is known of a class is forgotten a day after it was heard of last.
+local function know_class(class, tenant, class_id)
+  local key = P .. 'class:' .. class
+  call('HSET', key, 'tenant', tenant, 'class_id', class_id)
+  call('EXPIRE', key, FINISHED_S)
+  call('ZADD', P .. 'classes', NOW, class)
+end
+
+-- Held slots of a worker go, the youngest first: all, or until no more than `slots` are used.
+local function unhold(name, slots)
+  local ids = {}
+  for _, id in ipairs(call('SMEMBERS', P .. 'on:' .. name)) do
+    if held_by(id) then ids[#ids + 1] = id end
+  end
+  table.sort(ids, function(a, b) return select(3, held_by(a)) > select(3, held_by(b)) end)
+  for _, id in ipairs(ids) do
+    if slots and tonumber(call('HGET', USED, name)) <= slots then break end
+    drop(id)
+  end
 end
 
 -- The lease is a running stream's from now on, for an hour that heartbeats renew. The task token
@@ -223,7 +306,8 @@ end
 local function finish(sid, status, reason)
   local key = P .. 's:' .. sid
   drop(sid)
-  local was = call('HMGET', key, 'status', 'tenant', 'lesson', 'created_ms', 'own_room_token')
+  local was =
+    call('HMGET', key, 'status', 'tenant', 'lesson', 'created_ms', 'own_room_token', 'class')
   if not was[1] or not OPEN[was[1]] then return false end
   if was[1] == 'queued' then leave_queue(sid, was[2]) end
   if was[1] == 'starting' then call('ZREM', STARTING, sid) end
@@ -231,6 +315,9 @@ local function finish(sid, status, reason)
   if was[5] then call('HDEL', key, 'own_room_token') end
   call('EXPIRE', key, FINISHED_S)
   less(P .. 'open', was[2])
+  if was[6] and call('EXISTS', P .. 'class:' .. was[6]) == 1 then
+    call('HINCRBY', P .. 'class:' .. was[6], 'open', -1)
+  end
   if was[3] then
     local lesson = P .. 'lesson:' .. was[3]
     if call('GET', lesson) == sid then call('DEL', lesson) end
@@ -240,10 +327,10 @@ local function finish(sid, status, reason)
   return true
 end
 
--- A lease is lost (it ran out, or its worker is gone): a session that still starts is placed again
--- by its setup, any other one has ended.
+-- A lease is lost (it ran out, or its worker is gone): a held slot is nobody's, a session that still
+-- starts is placed again by its setup, any other one has ended.
 local function lose(sid, reason)
-  if call('HGET', P .. 's:' .. sid, 'status') == 'starting' then
+  if held_by(sid) or call('HGET', P .. 's:' .. sid, 'status') == 'starting' then
     drop(sid)
   else
     finish(sid, 'failed', reason)
@@ -308,8 +395,10 @@ local function hand()
     if not head[1] then break end
     local tenant = head[1]
     local sid = call('ZRANGE', P .. 'q:' .. tenant, 0, 0)[1]
-    local s = call('HMGET', P .. 's:' .. sid, 'avatar', 'placements')
-    local chosen, seen = choose(s[1], {})
+    local s = call('HMGET', P .. 's:' .. sid, 'avatar', 'placements', 'class')
+    local chosen, seen
+    if s[3] then chosen, seen = choose_held(s[3], s[1], {}) end
+    if not chosen then chosen, seen = choose(s[1], {}) end
     if not chosen then break end
     leave_queue(sid, tenant)
     call('SET', P .. 'turn', head[2])

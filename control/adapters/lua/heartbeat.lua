@@ -4,10 +4,10 @@
 -- Answers ok|stale, desired state, leases to be left (JSON), sessions handed over, warm rooms that
 -- are nobody's yet.
 -- Invariants: leases alone decide what is used; what truly runs is never cut for what the store
--- forgot: it is adopted again.
+-- forgot: it is adopted again, and what was held gives way to it. A closed worker stays closed.
 local name = ARGV[1]
 local known = call('HGET', WORKERS, name)
-local _, late, reg, _, avatars = worker_of(name, known)
+local _, late, reg, _, order, avatars = worker_of(name, known)
 if not reg or reg > tonumber(ARGV[2]) then return {'stale', '', '[]', {}, {}} end
 forgiving(true)
 reg = tonumber(ARGV[2]) -- a failover may have forgotten that it registered
@@ -15,7 +15,7 @@ if avatars ~= ARGV[5] then
   for avatar in string.gmatch(ARGV[5], '[^,~]+') do call('SADD', P .. 'avatars', avatar) end
 end
 late = string.format('%.3f', 0.7 * late + 0.3 * ARGV[6])
-local told = worker_text(ARGV[4], late, reg, ARGV[3], ARGV[5])
+local told = worker_text(ARGV[4], late, reg, ARGV[3], order, ARGV[5])
 if told ~= known then call('HSET', WORKERS, name, told) end
 call('ZADD', HB, NOW, name)
 
@@ -70,9 +70,11 @@ local function used()
   return tonumber(call('HGET', USED, name)) or 0
 end
 
-local before = used()
+local before, holds = used(), false
 for _, sid in ipairs(before > 0 and call('SMEMBERS', P .. 'on:' .. name) or {}) do
-  if names[sid] == tonumber(call('HGET', P .. 's:' .. sid, 'generation')) then
+  if held_by(sid) then
+    holds = true
+  elseif names[sid] == tonumber(call('HGET', P .. 's:' .. sid, 'generation')) then
     call('HDEL', P .. 'miss', sid)
   elseif call('HEXISTS', P .. 's:' .. sid, 'confirmed') == 1 then
     call('HSETNX', P .. 'miss', sid, NOW)
@@ -83,8 +85,10 @@ for _, sid in ipairs(before > 0 and call('SMEMBERS', P .. 'on:' .. name) or {}) 
   end
 end
 local drained = call('HGET', P .. 'desired', name)
-local able = ARGV[3] == 'ready' and not drained
-set_free(name, able, tonumber(ARGV[4]), before > 0 and used() or 0, tonumber(late))
+local able = ARGV[3] == 'ready' and not drained and order ~= 'closed'
+local slots = tonumber(ARGV[4])
+if holds then unhold(name, able and slots) end
+set_free(name, able, slots, before > 0 and used() or 0, tonumber(late), order)
 reap_a_little()
 
 -- A room whose name became a session's is warm no more, whatever the worker has heard of it yet.

@@ -2,8 +2,10 @@
 -- ARGV: 1 session, 2 tenant, 3 lesson digest, 4 avatar, 5 distance term, 6 session ttl ms,
 -- 7 idempotency digest or '', 8 fingerprint, 9 waits in the queue: 1 or 0, 10 weight, 11 most open
 -- sessions of the tenant or 0, 12 what else is known of it (JSON), 13 token of the caller's own room
--- or '', 14 may take the name of a warm room: 1 or 0. Answers outcome, session, sessions handed over.
--- Invariant: one open session a lesson, and a lease only on a worker with used < slots.
+-- or '', 14 may take the name of a warm room: 1 or 0, 15 digest of its class or '', 16 the class.
+-- Answers outcome, session, sessions handed over.
+-- Invariant: one open session a lesson, and a lease only on a worker with used < slots, or in the
+-- place of one held for its class.
 local sid, tenant, lesson, avatar, distance = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local lesson_key, key = P .. 'lesson:' .. lesson, P .. 's:' .. sid
 local idem = ARGV[7] ~= '' and P .. 'idem:' .. ARGV[7]
@@ -45,7 +47,9 @@ if most > 0 and (tonumber(call('HGET', P .. 'open', tenant)) or 0) >= most then
 end
 
 local chosen, seen
-if not line or call('ZCARD', TURNS) == 0 then chosen, seen = choose(avatar, {}) end
+local class = ARGV[15] ~= '' and ARGV[15]
+if class then chosen, seen = choose_held(class, avatar, {}) end
+if not chosen and (not line or call('ZCARD', TURNS) == 0) then chosen, seen = choose(avatar, {}) end
 local waits = ARGV[9] == '1'
 if not chosen and (not waits or queue_is_full()) then return {'full', '', handed} end
 local warm = chosen and ARGV[14] == '1' and call('LPOP', P .. 'warm:' .. chosen[1])
@@ -58,6 +62,12 @@ local function add(field, value)
 end
 if waits then add('waits', ARGV[10]) end
 if ARGV[13] ~= '' then add('own_room_token', ARGV[13]) end
+if class then
+  add('class', class)
+  know_class(class, tenant, ARGV[16])
+  call('HINCRBY', P .. 'class:' .. class, 'came', 1)
+  call('HINCRBY', P .. 'class:' .. class, 'open', 1)
+end
 call('SET', lesson_key, sid)
 call('ZADD', P .. 'sessions', birth, sid)
 local own = P .. 'tenant:' .. tenant

@@ -6,7 +6,7 @@
 local sid, failed, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local key = P .. 's:' .. sid
 local s = call('HMGET', key, 'status', 'avatar', 'placements', 'left_out', 'worker_id', 'generation',
-  'tenant', 'waits')
+  'tenant', 'waits', 'class')
 if not s[1] then return {'unknown', {}} end
 if not OPEN[s[1]] then return {'finished', {}} end
 if failed > 0 and failed ~= tonumber(s[6] or 0) then return {'placed', {}} end
@@ -25,7 +25,8 @@ for name in string.gmatch((s[4] or '') .. ' ' .. (s[5] or ''), '%S+') do
 end
 local outcome, chosen, seen = 'exhausted', nil, nil
 if tonumber(s[3] or 0) < most then
-  chosen, seen = choose(s[2], excluded)
+  if s[9] then chosen, seen = choose_held(s[9], s[2], excluded) end
+  if not chosen then chosen, seen = choose(s[2], excluded) end
   outcome = chosen and 'placed' or 'full'
 end
 if chosen then

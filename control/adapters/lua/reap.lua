@@ -10,6 +10,7 @@ for i = 1, #births, 2 do
   end
   call('ZREM', P .. 'sessions', births[i])
 end
+call('ZREMRANGEBYSCORE', P .. 'classes', '-inf', NOW - 1000 * FINISHED_S)
 local handed = hand()
 local undriven = call('ZRANGE', STARTING, '-inf', NOW - tonumber(ARGV[1]), 'BYSCORE', 'LIMIT', 0, 50)
 return {undriven, handed}

@@ -13,7 +13,7 @@ else
   end
 end
 local registration = after_now('registrations')
-call('HSET', WORKERS, name, worker_text(0, 0, registration, 'warming', ARGV[5]))
+call('HSET', WORKERS, name, worker_text(0, 0, registration, 'warming', 0, ARGV[5]))
 call('HSET', P .. 'facts', name, ARGV[7] .. ' ' .. ARGV[6] .. ' ' .. ARGV[2])
 call('HSET', P .. 'hw', ARGV[3], ARGV[4])
 for avatar in string.gmatch(ARGV[5], '[^,~]+') do call('SADD', P .. 'avatars', avatar) end

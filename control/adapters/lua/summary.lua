@@ -11,7 +11,7 @@ local heads = call('ZRANGE', P .. 'free', 0, 255, 'REV', 'WITHSCORES')
 for i = 1, #heads, 2 do
   local heard = tonumber(call('ZSCORE', P .. 'hb', heads[i]))
   if heard and (patience or NOW - heard < DEAD_MS) then
-    if best == '' then best = heads[i + 1] end
+    if best == '' then best = without_order(heads[i], heads[i + 1]) end
     local slots = string.match(call('HGET', P .. 'w', heads[i]) or '', '^(%d+)|')
     local used = call('HGET', P .. 'used', heads[i])
     free = free + (tonumber(slots) or 0) - (tonumber(used) or 0)

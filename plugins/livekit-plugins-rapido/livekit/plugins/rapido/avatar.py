@@ -35,6 +35,7 @@ class AvatarSession(BaseAvatarSession[Literal["avatar_lost", "avatar_returned"]]
         api_key: NotGivenOr[str] = NOT_GIVEN,
         avatar: str = "demo",
         lesson_id: NotGivenOr[str] = NOT_GIVEN,
+        class_id: str | None = None,
         user_location: tuple[float, float] | None = None,
         rtt_ms: Mapping[str, float] | None = None,
         avatar_participant_identity: NotGivenOr[str] = NOT_GIVEN,
@@ -45,7 +46,7 @@ class AvatarSession(BaseAvatarSession[Literal["avatar_lost", "avatar_returned"]]
         http_session: aiohttp.ClientSession | None = None,
     ) -> None:
         """``api_url`` and ``api_key`` default to RAPIDO_URL and RAPIDO_KEY, ``lesson_id`` to the
-        room's name.
+        room's name; ``class_id`` names the announced class whose held slots are taken first.
 
         ``user_location`` is the learner's latitude and longitude in degrees, ``rtt_ms`` what it
         measured to each region: both help to choose a near avatar. ``queue_timeout_s`` is how long
@@ -61,6 +62,7 @@ class AvatarSession(BaseAvatarSession[Literal["avatar_lost", "avatar_returned"]]
         self._cell = Cell(url, key, timeout_s=request_timeout_s, http=http_session)
         self._avatar = avatar
         self._lesson_id = lesson_id
+        self._class_id = class_id
         self._user_location = user_location
         self._rtt_ms = dict(rtt_ms or {})
         # LiveKit Agents keeps its handlers by this name, for all rooms of a process
@@ -143,6 +145,8 @@ class AvatarSession(BaseAvatarSession[Literal["avatar_lost", "avatar_returned"]]
         if self._user_location is not None:
             latitude, longitude = self._user_location
             wish["user_location"] = {"latitude": latitude, "longitude": longitude}
+        if self._class_id is not None:
+            wish["class_id"] = self._class_id
         if self._rtt_ms:
             wish["rtt_ms"] = self._rtt_ms
         return wish

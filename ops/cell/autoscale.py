@@ -25,8 +25,6 @@ class Autoscale:
     """Pool → share of its launches that find none."""
     stillborn: float = 0.0
     """Share of machines on which no worker ever starts."""
-    light: bool = False
-    """Workers without engine and room."""
     seed: int = 1
     """What chance decides comes from it."""
 

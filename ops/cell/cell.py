@@ -129,6 +129,10 @@ class Cell:
         """Names of the parts that run: valkey, postgres, livekit, aws, functions, worker ids."""
         return self._supervisor.names()
 
+    def groups(self) -> list[dict[str, Any]]:
+        """Its pools, as DescribeAutoScalingGroups has them; none where it does not scale."""
+        return [] if self.autoscale is None else self._aws.groups(self.name)
+
     def kill(self, part: str) -> None:
         """Kills a part with SIGKILL, as a crash would."""
         self._supervisor.kill(part)
@@ -277,16 +281,16 @@ class Cell:
 
     def _start_nodes(self, settings: Autoscale) -> None:
         """Groups, and whoever makes their machines; nodes come in their own time."""
-        aws = LocalAws(self.aws_url, self.region)
+        aws = self._aws = LocalAws(self.aws_url, self.region)
         if settings.capacity:
             AtDesk(self.aws_url).capacity(settings.capacity)
         made = make_pools(aws, self._plan_template, self._plan.parameters)
         share = 1 / (settings.most_nodes * self.cells_here)
-        module = LIGHT if settings.light else self.worker_module
-        turn = nullcontext() if settings.light else threading.Lock()
+        light = self.worker_module == LIGHT
+        turn = nullcontext() if light else threading.Lock()
         machines = WorkerMachines(
             self._supervisor, self._node_secret, self.url, self.region, share, self.worker_env,
-            module, turn,
+            self.worker_module, turn,
         )  # fmt: skip
         self._provisioner = Provisioner(aws.client, self.name, machines, settings, self._tell)
         self._provisioner.start()

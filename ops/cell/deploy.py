@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import boto3
@@ -31,6 +32,17 @@ class LocalAws:
         """A boto3 client that speaks to this machine."""
         make: Any = boto3.client
         return make(service, **self._options)
+
+    @cached_property
+    def _scaling(self) -> Any:
+        return self.client("autoscaling")
+
+    def groups(self, cell: str) -> list[dict[str, Any]]:
+        """The cell's pools, as DescribeAutoScalingGroups has them."""
+        ours = [{"Name": "tag:rapido:cell", "Values": [cell]}]
+        answer = self._scaling.describe_auto_scaling_groups(Filters=ours)
+        found: list[dict[str, Any]] = answer["AutoScalingGroups"]
+        return found
 
     def put_secret(self, name: str, value: Mapping[str, str]) -> None:
         """A secret with JSON content."""

@@ -39,7 +39,13 @@ class WorkerMachines:
         """Raises PartError: it ended, or was not ready in three minutes."""
         identity = WorkerIdentity(node.node_id, *node_key(self.secret, node.node_id))
         port = free_port()
-        extra = {**self.env, "RAPIDO_ZONE": node.zone, "RAPIDO_PORT": str(port)}
+        extra = {
+            **self.env,
+            "RAPIDO_ZONE": node.zone,
+            "RAPIDO_INSTANCE_TYPE": node.instance_type,
+            "RAPIDO_MARKET": node.market,
+            "RAPIDO_PORT": str(port),
+        }
         ready = _ready(port)
 
         def ready_or_gone(_: str) -> bool:

@@ -30,6 +30,8 @@ class LocalNode:
     node_id: str
     group: str
     zone: str
+    instance_type: str
+    market: str
     boot_s: float
     stillborn: bool
     gone: threading.Event = field(default_factory=threading.Event)
@@ -128,6 +130,8 @@ class Provisioner(threading.Thread):
             node_id,
             tags["aws:autoscaling:groupName"],
             instance["Placement"]["AvailabilityZone"],
+            instance["InstanceType"],
+            instance.get("InstanceLifecycle", "on-demand"),
             self._chance.uniform(*self._settings.boot_s),
             self._chance.random() < self._settings.stillborn,
         )

@@ -15,6 +15,7 @@ from ops.cell.autoscale import Autoscale
 from ops.cell.cell import Cell
 from ops.cell.deploy import LocalAws
 from ops.cell.intrinsics import ACCOUNT_ID
+from ops.cell.workers import LIGHT
 from ops.client import CellClient
 
 NAME = "fleet"
@@ -102,8 +103,13 @@ def until(find: Callable[[], Found | None], limit_s: float = 30.0) -> Found:
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    settings = Autoscale(start_nodes=1, most_nodes=4, boot_s=(0.2, 0.6), light=True)
-    with Cell(name=NAME, state_dir=tmp_path_factory.mktemp(NAME), autoscale=settings) as cell:
+    settings = Autoscale(start_nodes=1, most_nodes=4, boot_s=(0.2, 0.6))
+    with Cell(
+        name=NAME,
+        state_dir=tmp_path_factory.mktemp(NAME),
+        worker_module=LIGHT,
+        autoscale=settings,
+    ) as cell:
         yield Fleet(cell)
 
 
@@ -140,11 +146,11 @@ def test_a_node_that_is_to_go_stays_until_its_lesson_ended(fleet: Fleet) -> None
 
 def test_a_killed_worker_starts_again_on_its_node(fleet: Fleet) -> None:
     (node,) = fleet.serving(ON_DEMAND, 1)
-    before = fleet.cell.worker_pids[node]
+    before = fleet.workers()[node]
 
     fleet.cell.kill(node)
 
-    until(lambda: fleet.cell.worker_pids.get(node) not in (None, before))
+    until(lambda: fleet.workers().get(node, before)["url"] != before["url"])
     assert fleet.serving(ON_DEMAND, 1) == [node]
     assert not fleet.cell.broken.is_set()
     assert fleet.lesson()["worker_id"] == node
@@ -182,7 +188,7 @@ def test_a_spot_node_takes_no_lesson_after_its_notice_and_is_gone_when_it_ran_ou
 def test_what_the_desk_cannot_do_it_says(fleet: Fleet) -> None:
     with pytest.raises(DeskRefused, match="no spot node"):
         fleet.desk.interrupt(ON_DEMAND, 120.0)
-    with pytest.raises(DeskRefused, match="no pool here; there is"):
+    with pytest.raises(DeskRefused, match="no pool of this cell; there is"):
         fleet.desk.capacity({"g9.huge-spot": 1.0})
 
 

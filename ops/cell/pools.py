@@ -57,7 +57,7 @@ def _network(ec2: Any) -> dict[str, Any]:
 def _make(aws: LocalAws, pool: Template, given: Mapping[str, str], name: str) -> str:
     # nothing of it but an image: what a node's first script does, the provisioner does here
     made = aws.client("ec2").create_launch_template(
-        LaunchTemplateName=name, LaunchTemplateData={"ImageId": _IMAGE}
+        LaunchTemplateName=f"{given['CellName']}-{name}", LaunchTemplateData={"ImageId": _IMAGE}
     )
     known = {
         "LaunchTemplate": made["LaunchTemplate"]["LaunchTemplateId"],

@@ -22,6 +22,9 @@ from ops.cell.sources import ApiRoute, EventRule, QueueSource, Schedule
 FUNCTION = "AWS::Serverless::Function"
 STATE_MACHINE = "AWS::Serverless::StateMachine"
 QUEUE = "AWS::SQS::Queue"
+SCHEDULE = "AWS::Scheduler::Schedule"
+_CALLED = (FUNCTION, STATE_MACHINE)
+_TIMES = ("ScheduleExpression", "ScheduleExpressionTimezone", "State")
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ class Template:
     ) -> Deployment:
         """Every reference replaced; arguments and errors as of ``resolver``."""
         resolver = self.resolver(parameters, attributes, region)
+        self._check_schedules(resolver)
         return Deployment(
             {name: self._function(name, resolver) for name in self.present(FUNCTION, resolver)},
             {name: self._queue(name, resolver) for name in self.present(QUEUE, resolver)},
@@ -198,7 +202,8 @@ class Template:
             timeout_s=int(settings.get("Timeout", 3)),
             memory_mb=int(settings.get("MemorySize", 128)),
             routes=sources.routes(events),
-            schedules=sources.schedules(name, events),
+            schedules=sources.schedules(name, events)
+            + self._scheduled(resolver.attribute(f"{name}.Arn", name), resolver),
             queues=tuple(
                 self._queue_source(name, event, resolver)
                 for event in sources.of_type(events, "SQS")
@@ -214,6 +219,29 @@ class Template:
             for key, event in self.properties(name).get("Events", {}).items()
             for where in [f"{name}.Events.{key}"]
         }
+
+    def _scheduled(self, arn: str, resolver: Resolver) -> tuple[Schedule, ...]:
+        """Schedules that stand by themselves, of one target."""
+        found = []
+        for name in self.present(SCHEDULE, resolver):
+            raw = self.properties(name)
+            if resolver.value(raw["Target"]["Arn"], f"{name}.Target.Arn") != arn:
+                continue
+            kept = {key: raw[key] for key in _TIMES if key in raw}
+            properties = resolver.value({**kept, **_input_of(raw)}, name)
+            event = {"Type": "ScheduleV2", "Properties": properties}
+            schedules = sources.schedules(name, {"Schedule": event})
+            if not schedules and sources.unsupported(name, {"Schedule": event}):
+                raise TemplateError(f"{name}.ScheduleExpression: neither rate nor cron; write one")
+            found += schedules
+        return tuple(found)
+
+    def _check_schedules(self, resolver: Resolver) -> None:
+        arns = [resolver.attribute(f"{n}.Arn", n) for k in _CALLED for n in self.names(k)]
+        for name in self.present(SCHEDULE, resolver):
+            arn = resolver.value(self.properties(name)["Target"]["Arn"], f"{name}.Target.Arn")
+            if arn not in arns:
+                raise TemplateError(f"{name}.Target.Arn: {arn!r} is none of this template's")
 
     def _queue_source(
         self, function: str, event: Mapping[str, Any], resolver: Resolver
@@ -258,10 +286,15 @@ class Template:
             name,
             str(resolver.attribute(f"{name}.Name", name)),
             definition,
-            sources.schedules(name, events),
+            sources.schedules(name, events)
+            + self._scheduled(resolver.attribute(f"{name}.Arn", name), resolver),
             sources.rules(name, events),
             sources.unsupported(name, events),
         )
+
+
+def _input_of(schedule: Mapping[str, Any]) -> dict[str, Any]:
+    return {"Input": schedule["Target"]["Input"]} if "Input" in schedule["Target"] else {}
 
 
 def function_arn(region: str, name: str) -> str:

@@ -169,6 +169,40 @@ def test_what_starts_a_state_machine_is_read(tmp_path: Path) -> None:
     assert machine.unsupported == ()
 
 
+STANDING = """
+    Parameters: {Hours: {Type: String, Default: "50 7 ? * MON-FRI *"}}
+    Conditions: {Has: !Not [!Equals [!Ref Hours, ""]]}
+    Resources:
+      M: {Type: AWS::Serverless::StateMachine, Properties: {Name: m, DefinitionUri: m.asl.json}}
+      Calendar:
+        Type: AWS::Scheduler::Schedule
+        Condition: Has
+        Properties:
+          ScheduleExpression: !Sub "cron(${Hours})"
+          ScheduleExpressionTimezone: Europe/Berlin
+          Target: {Arn: !Ref M, RoleArn: !GetAtt Elsewhere.Arn, Input: '{"slots":120}'}
+"""
+
+
+def test_a_schedule_that_stands_by_itself_starts_its_state_machine(tmp_path: Path) -> None:
+    (tmp_path / "m.asl.json").write_text("{}")
+    template = written(tmp_path, STANDING)
+
+    (schedule,) = template.resolve({}, {}).state_machines["M"].schedules
+
+    cron = Cron.read("cron(50 7 ? * MON-FRI *)", "Europe/Berlin")
+    assert schedule == Schedule("Calendar.Schedule", 0.0, {"slots": 120}, cron)
+    assert template.resolve({"Hours": ""}, {}).state_machines["M"].schedules == ()
+
+
+def test_a_schedule_of_nothing_here_and_one_without_a_time_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "m.asl.json").write_text("{}")
+    with pytest.raises(TemplateError, match=r"Calendar\.Target\.Arn: 'other' is none"):
+        written(tmp_path, STANDING.replace("Arn: !Ref M", "Arn: other")).resolve({}, {})
+    with pytest.raises(TemplateError, match=r"Calendar\.ScheduleExpression: neither"):
+        written(tmp_path, STANDING).resolve({"Hours": "never"}, {})
+
+
 def test_a_condition_leaves_a_function_out(tmp_path: Path) -> None:
     template = written(
         tmp_path,

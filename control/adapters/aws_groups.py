@@ -200,7 +200,8 @@ def _failure(group: Group, activity: dict[str, Any]) -> LaunchFailure | None:
     if activity.get("StatusCode") != "Failed" or not launching:
         return None
     text = str(activity.get("StatusMessage", ""))
-    kind = next((kind for words, kind in _KINDS if words.lower() in text.lower()), "other")
+    other: Shortage = "other"
+    kind = next((kind for words, kind in _KINDS if words.lower() in text.lower()), other)
     start: datetime = activity["StartTime"]
     at = start if start.tzinfo else start.replace(tzinfo=UTC)
     return LaunchFailure(

@@ -31,7 +31,7 @@ class Pricing:
         if not pool.spot:
             return self.on_demand[pool.type]
         zones = self.spot.get(pool.type, {})
-        if zone in zones:
+        if zone is not None and zone in zones:
             return zones[zone]
         return min(zones.values(), default=self.on_demand[pool.type])
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,10 +15,12 @@ from ops.bench import BENCHES
 from ops.deploy.cli import deploy, plan
 from ops.deploy.cli_key import key
 from ops.deploy.cli_stage import destroy, status
+from ops.fleet.cli import fleet
 from ops.simulate.fleet.command import simulate_fleet
-from ops.terminal import Json, console
+from ops.terminal import Json, Key, Url, console
 from ops.terminal import print_result as _print
 from ops.timetable.cli import timetable
+from ops.up import up
 
 app = typer.Typer(
     help="Talking, lip-synced avatars for lessons: a fleet behind one address.",
@@ -39,117 +37,10 @@ app.add_typer(avatar, name="avatar")
 app.add_typer(simulate, name="simulate")
 app.add_typer(key, name="key")
 app.add_typer(timetable, name="timetable")
+app.add_typer(fleet, name="fleet")
+app.command()(up)
 for _command in (deploy, plan, status, destroy):
     app.command(rich_help_panel="The cells on AWS")(_command)
-
-Url = Annotated[
-    str | None, typer.Option(help="The cell's address; else RAPIDO_URL, else the one up.")
-]
-Key = Annotated[
-    str | None,
-    typer.Option(
-        help="Your key; else RAPIDO_KEY (operators: RAPIDO_OPERATOR_KEY), else that of the one up."
-    ),
-]
-
-
-@app.command()
-def up(
-    name: Annotated[
-        str, typer.Option(help="The cell's name, and its folder's under .rapido.")
-    ] = "desk",
-    workers: Annotated[
-        int | None,
-        typer.Option(min=0, max=16, help="Worker processes: 2, or with --cells 1 of each cell."),
-    ] = None,
-    port: Annotated[int, typer.Option(help="Port of the address; 0 takes a free one.")] = 8600,
-    cells: Annotated[
-        str | None,
-        typer.Option(help="Several cells behind a local edge: their regions, with commas."),
-    ] = None,
-) -> None:
-    """A whole cell on this machine, or several, in the foreground, until Ctrl-C."""
-    from ops.cell.cell import Cell
-    from ops.cell.cells import Cells
-
-    _on_signals(_interrupt)
-    if cells is not None:
-        regions = tuple(part.strip() for part in cells.split(","))
-        each = 1 if workers is None else workers
-        with Cells(regions, workers=each, port=port, on_event=_tell) as several:
-            addresses = {region: cell.url for region, cell in several.cells.items()}
-            _show_address(several.edge.url, several.client_key, several.operator_key, addresses)
-            _watch(addresses, several.operator_key, lambda: several.broken)
-        return
-    each = 2 if workers is None else workers
-    with Cell(name=name, workers=each, port=port, on_event=_tell) as cell:
-        _show_address(cell.url, cell.client_key, cell.operator_key, {})
-        _watch({"": cell.url}, cell.operator_key, cell.broken.is_set)
-
-
-_TOLD = threading.Lock()
-
-
-def _tell(line: str) -> None:
-    with _TOLD:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _show_address(url: str, key: str, operator_key: str, cells: dict[str, str]) -> None:
-    console.print(f"\n  [bold]{url}[/bold]")
-    for region, address in cells.items():
-        console.print(f"    {region:<16} {address}", highlight=False)
-    console.print(f"  export RAPIDO_URL={url}", highlight=False)
-    console.print(f"  export RAPIDO_KEY={key}", highlight=False, soft_wrap=True)
-    console.print(f"  export RAPIDO_OPERATOR_KEY={operator_key}", highlight=False, soft_wrap=True)
-    console.print("  Ctrl-C ends it.\n")
-
-
-def _watch(urls: dict[str, str], operator_key: str, broken: Callable[[], bool]) -> None:
-    """A line whenever a cell's sums change. Exit 1 when a part died."""
-    from ops.client import CellClient
-
-    stop = threading.Event()
-    _on_signals(lambda *_: stop.set())
-    seen: dict[str, str] = {}
-    with ExitStack() as opened:
-        clients = {
-            name: opened.enter_context(CellClient(url, operator_key)) for name, url in urls.items()
-        }
-        while not stop.wait(2.0):
-            for name, client in clients.items():
-                line = f"{name} {_line(client)}".lstrip()
-                if line != seen.get(name):
-                    _tell(line)
-                    seen[name] = line
-            if broken():
-                raise typer.Exit(1)
-    console.print("stopping")
-
-
-def _on_signals(act: Callable[..., None]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, act)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _line(client: Any) -> str:
-    import httpx
-
-    from ops.client import CallError
-
-    try:
-        fleet = client.call("GET", "/api/v1/fleet")
-    except (CallError, httpx.HTTPError) as error:
-        return f"the cell does not answer: {error}"
-    counts = ", ".join(f"{n} {status}" for status, n in sorted(fleet["sessions"].items()))
-    return (
-        f"workers {fleet['workers_alive']} of {fleet['workers']} alive · slots {fleet['used']} of "
-        f"{fleet['slots']} used · sessions {counts or 'none yet'}"
-    )
 
 
 @app.command()
@@ -377,15 +268,6 @@ def worker_drain(worker_id: str, url: Url = None, key: Key = None) -> None:
         client.call("POST", f"/api/v1/workers/{worker_id}/drain", {})
 
 
-@app.command()
-def fleet(url: Url = None, key: Key = None, as_json: Json = False) -> None:
-    """The cell's sums."""
-    from ops.client import connect
-
-    with connect(url, key, operator=True) as client:
-        _print(client.call("GET", "/api/v1/fleet"), as_json)
-
-
 @simulate.command("faults")
 def simulate_faults(
     seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 1,
@@ -410,6 +292,7 @@ def main() -> None:
     """Runs a command; what a user can mend is one line, exit 1."""
     import httpx
 
+    from ops.cell.at_desk import DeskRefused
     from ops.cell.supervisor import PartError
     from ops.client import CallError, NoCell
 
@@ -417,7 +300,7 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
-    except (CallError, NoCell, PartError, httpx.TransportError) as error:
+    except (CallError, DeskRefused, NoCell, PartError, httpx.TransportError) as error:
         console.print(str(error), style="red", highlight=False, markup=False)
         sys.exit(1)
 

@@ -11,6 +11,15 @@ from rich.console import Console
 
 console = Console()
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Url = Annotated[
+    str | None, typer.Option(help="The cell's address; else RAPIDO_URL, else the one up.")
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        help="Your key; else RAPIDO_KEY (operators: RAPIDO_OPERATOR_KEY), else that of the one up."
+    ),
+]
 
 
 def print_result(result: dict[str, Any], as_json: bool) -> None:

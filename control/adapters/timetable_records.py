@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from control.domain.errors import unavailable
 from control.domain.fleet.announcing import Announcement
-from control.services.fleet_ports import Check, Place, Span
+from control.services.timetable_ports import Check, Place, Span
 
 _SQL = Path(__file__).parent / "sql"
 _WITHIN = "set local statement_timeout = '3s'"

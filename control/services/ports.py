@@ -10,9 +10,10 @@ from control.domain.geography import Point
 from control.domain.queueing import Line
 from control.domain.rooms import LivekitServer
 from control.domain.session import Session
-from control.services.fleet_ports import Announcements, TimetableStore
 from control.services.peer_ports import Peer, PeerCalls, PeerStore
 from control.services.planner_ports import PlannerStore
+from control.services.scaling_ports import Scaling, ScalingStore
+from control.services.timetable_ports import Announcements, TimetableStore
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Waiting:
     pace_ms: float | None
 
 
-class Store(PeerStore, PlannerStore, TimetableStore, Protocol):
+class Store(PeerStore, PlannerStore, ScalingStore, TimetableStore, Protocol):
     """Slots, leases and sessions; docs/store.md says what each call does to the state.
 
     Raises StoreAway when it does not answer.
@@ -164,6 +165,8 @@ class Workflows(Protocol):
 
     def start_setup(self, execution: str, given: dict[str, Any]) -> None: ...
     def setup_ended(self, execution: str) -> bool: ...
+    def start_scale_out(self, execution: str, given: dict[str, Any]) -> None: ...
+    def scale_out_ended(self, execution: str) -> bool: ...
     def answer(self, task_token: str, output: dict[str, Any]) -> None: ...
     def refuse(self, task_token: str, reason: str) -> None: ...
     def ping(self) -> None: ...
@@ -244,6 +247,8 @@ class Cell:
     """What the edge sends with clients' calls; empty: clients may call past it."""
     warm_rooms: int = 1
     """Rooms that a worker with free slots sits in before anyone asks."""
+    scaling: Scaling | None = None
+    """None: this cell has no pools to plan."""
 
 
 class StoreAway(Exception):

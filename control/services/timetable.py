@@ -13,8 +13,8 @@ from control.domain.errors import Fault, conflict, home_away, invalid
 from control.domain.fleet import announcing
 from control.domain.fleet.announcing import Announcement
 from control.domain.fleet.timetable import PlannedClass
-from control.services.fleet_ports import Announcements, Place, Span
 from control.services.ports import Cell
+from control.services.timetable_ports import Announcements, Place, Span
 
 MOST_COMING = 20_000
 """Classes of one tenant that are yet to end."""

@@ -101,7 +101,7 @@ class _Stand:
 
     def start_idle(self) -> Emulated:
         """One that does nothing, as cold."""
-        idle = Function("Idle", "idle.answer", {}, 15, self.asked.memory_mb, (), (), (), ())
+        idle = Function("Idle", "idle.answer", {}, 15, self.asked.memory_mb, (), (), (), (), ())
         return Emulated(self._supervisor, idle, self.idle_code, {})
 
     def create_ms(self, function: Emulated) -> float:

@@ -15,12 +15,13 @@ from time import perf_counter
 
 import numpy as np
 
+from control.adapters import published_prices
 from control.domain.fleet import mix
 from control.domain.fleet.planning import CHEAPEST, Policy
 from control.domain.fleet.timetable import Attendances
 from ops.figures import Figure, at_most, exactly, p95, write
 from ops.simulate.fleet import backtest, drawing, trial
-from ops.simulate.fleet.command import LEARNING_DAYS, PRICES
+from ops.simulate.fleet.command import LEARNING_DAYS
 from ops.simulate.fleet.inputs import Inputs, listed_prices, seeded
 from ops.simulate.fleet.trial import Week
 
@@ -87,7 +88,7 @@ def fleet(out: Path, quick: bool, say: Callable[[str], None]) -> dict[str, Figur
 
 
 def _inputs(seed: int) -> Inputs:
-    return seeded(seed, LEARNING_DAYS + 7, 1.0, listed_prices(PRICES))
+    return seeded(seed, LEARNING_DAYS + 7, 1.0, listed_prices(published_prices.GPU))
 
 
 def _judge(seed: int) -> Judged:

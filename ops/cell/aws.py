@@ -1,7 +1,8 @@
 """AWS on one machine: moto's server, its Step Functions calling the cell's own functions.
 
 Run as ``python -m ops.cell.aws``; RAPIDO_AWS_PORT is where it listens, RAPIDO_INVOKE_URL where the
-functions' process answers invocations.
+functions' process answers invocations. With RAPIDO_AWS_SEED it has Auto Scaling groups as AWS's
+are, and what chance takes of them comes from that seed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable
 from copy import deepcopy
 from functools import cache
 from typing import Any
+from urllib.parse import quote
 
 import boto3
 import httpx
@@ -28,6 +30,7 @@ from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguagePa
 from werkzeug.serving import run_simple
 from werkzeug.wrappers import Request, Response
 
+from ops.cell.aws_gaps import bus
 from ops.cell.files import ROOT, own_environment
 from ops.cell.http_server import answer_promptly
 from ops.cell.supervisor import Supervisor
@@ -53,6 +56,12 @@ class FunctionsFirst:
         if INVOCATION.fullmatch(environ.get("PATH_INFO", "")) is None:
             return self._moto(environ, start_response)
         return self._invoke(Request(environ))(environ, start_response)
+
+    def tell(self, arn: str, event: bytes) -> None:
+        """Invokes a function in the background. Raises httpx.HTTPError when it was not taken."""
+        path = f"/2015-03-31/functions/{quote(arn, safe='')}/invocations"
+        headers = {"X-Amz-Invocation-Type": "Event"}
+        self._client.post(path, content=event, headers=headers).raise_for_status()
 
     def _invoke(self, request: Request) -> Response:
         headers = {
@@ -114,9 +123,15 @@ def parse_once() -> None:
 
 
 def start_aws(
-    supervisor: Supervisor, port: int, invoke_url: str, *, name: str = "aws", region: str
+    supervisor: Supervisor,
+    port: int,
+    invoke_url: str,
+    *,
+    name: str = "aws",
+    region: str,
+    seed: int | None = None,
 ) -> str:
-    """Starts moto's server as a part and returns its URL.
+    """Starts moto's server as a part and returns its URL; a seed gives it groups (two seconds).
 
     Raises:
         PartError: it does not answer; the message holds its log.
@@ -128,6 +143,8 @@ def start_aws(
         "RAPIDO_AWS_PORT": str(port),
         "RAPIDO_INVOKE_URL": invoke_url,
     }
+    if seed is not None:
+        environment["RAPIDO_AWS_SEED"] = str(seed)
     url = f"http://127.0.0.1:{port}"
 
     def answers() -> bool:
@@ -160,9 +177,15 @@ def main() -> None:
     boto3.DEFAULT_SESSION = SharedClients()
     parse_once()
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    moto = DomainDispatcherApplication(create_backend_app)
+    application: Wsgi = DomainDispatcherApplication(create_backend_app)
+    functions = application = FunctionsFirst(application, os.environ["RAPIDO_INVOKE_URL"])
+    events = bus.Bus(bus.caller(functions.tell, lambda: boto3.client("stepfunctions")))
+    bus.install(events)
+    if (seed := os.environ.get("RAPIDO_AWS_SEED")) is not None:
+        from ops.cell.aws_gaps.front import with_groups  # two seconds, for cells that scale
+
+        application = with_groups(application, events, os.environ["AWS_REGION"], int(seed))
     answer_promptly()
-    application = FunctionsFirst(moto, os.environ["RAPIDO_INVOKE_URL"])
     run_simple(
         "127.0.0.1",
         int(os.environ["RAPIDO_AWS_PORT"]),

@@ -19,6 +19,8 @@ from typing import IO, Any
 
 import httpx
 
+from ops.cell.at_desk import AtDesk
+from ops.cell.autoscale import Autoscale
 from ops.cell.aws import aws_environment, start_aws
 from ops.cell.deploy import LocalAws, queue_urls, warm_up
 from ops.cell.files import ROOT, own_environment, write_private
@@ -26,13 +28,17 @@ from ops.cell.functions import FunctionsPlan
 from ops.cell.links import CellLink, peer_credentials
 from ops.cell.livekit import start_livekit
 from ops.cell.livekit_binary import livekit_server
+from ops.cell.nodes import WorkerMachines
+from ops.cell.pools import make_pools
 from ops.cell.ports import free_port
 from ops.cell.postgres import remove_outside_data, start_postgres
 from ops.cell.prepare import Keys, prepare
+from ops.cell.provisioner import Provisioner
 from ops.cell.supervisor import Death, PartError, Supervisor
 from ops.cell.template import Template
 from ops.cell.valkey import start_valkey
 from ops.cell.workers import (
+    LIGHT,
     MAX_WORKERS,
     WorkerIdentity,
     announced_slots,
@@ -75,6 +81,8 @@ class Cell:
     """Cells that share this machine's processor, this one among them."""
     worker_turn: AbstractContextManager[Any] = field(default_factory=nullcontext)
     """Held while its workers start: a worker that measures beside another finds half its slots."""
+    autoscale: Autoscale | None = None
+    """Its workers are then the nodes of Auto Scaling groups, and ``workers`` does not count."""
 
     url: str = field(init=False, default="")
     aws_url: str = field(init=False, default="")
@@ -94,6 +102,7 @@ class Cell:
         # May take minutes, once, and what it lacks is told before anything is started.
         livekit_server(self._tell)
         self._worker_ids: list[str] = []
+        self._provisioner: Provisioner | None = None
         self.directory = (self.state_dir or Path(".rapido") / self.name).resolve()
         self.directory.mkdir(parents=True, exist_ok=True)
         self._lock = self._take_lock()
@@ -112,12 +121,17 @@ class Cell:
     def worker_pids(self) -> dict[str, int]:
         """Process ids of the workers that run, by worker id."""
         running = self._supervisor.names()
-        return {name: self._supervisor[name].pid for name in self._worker_ids if name in running}
+        names = [*self._worker_ids, *(self._provisioner.nodes if self._provisioner else ())]
+        return {name: self._supervisor[name].pid for name in names if name in running}
 
     @property
     def parts(self) -> tuple[str, ...]:
         """Names of the parts that run: valkey, postgres, livekit, aws, functions, worker ids."""
         return self._supervisor.names()
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Its pools, as DescribeAutoScalingGroups has them; none where it does not scale."""
+        return [] if self.autoscale is None else self._aws.groups(self.name)
 
     def kill(self, part: str) -> None:
         """Kills a part with SIGKILL, as a crash would."""
@@ -153,7 +167,10 @@ class Cell:
         warm_up(LocalAws(self.aws_url, self.region))
         self._await_cell()
         self._tell("cell answers")
-        self._start_workers()
+        if self.autoscale is None:
+            self._start_workers()
+        else:
+            self._start_nodes(self.autoscale)
         self._write_state()
         self._tell(f"ready at {self.url}")
 
@@ -163,16 +180,21 @@ class Cell:
         self._aws_port = free_port()
         self.url = f"http://127.0.0.1:{self._api_port}"
         self._identities = list(make_identities(self.name))
+        self._node_secret = secrets.token_hex(20)
         self._plan_template = Template(self.template)
 
     def _start_servers(self) -> None:
         webhook = f"{self.url}/api/v1/webhooks/livekit"
         invoke_url = f"http://127.0.0.1:{self._invoke_port}"
+        seed = self.autoscale.seed if self.autoscale else None
+        aws = partial(
+            start_aws, self._supervisor, self._aws_port, invoke_url, region=self.region, seed=seed
+        )
         self.store_url, self.database_url, livekit, self.aws_url = self._together(
             lambda: start_valkey(self._supervisor, self.directory),
             lambda: start_postgres(self._supervisor, self.directory),
             lambda: start_livekit(self._supervisor, self.directory, webhook, report=self._tell),
-            lambda: start_aws(self._supervisor, self._aws_port, invoke_url, region=self.region),
+            aws,
         )
         self.livekit_url = livekit.url
         self.livekit_key, self.livekit_secret = livekit.key, livekit.secret
@@ -187,6 +209,7 @@ class Cell:
             "DatabaseUrl": self.database_url,
             "LivekitServers": json.dumps([{"region": self.region, "url": self.livekit_url}]),
             "LivekitSecretId": livekit_secret_id,
+            **(self.autoscale.parameters() if self.autoscale else {}),
         }
         if self.peers:
             facts = [{"cell": p.cell, "region": p.region, "url": p.url} for p in self.peers]
@@ -209,7 +232,9 @@ class Cell:
         aws.put_secret(deployment.environment()["RAPIDO_WORKER_SECRET_ID"], root_key)
         aws.make_queues(deployment.queues)
         aws.make_state_machines(deployment)
-        left_out = [one for each in deployment.functions.values() for one in each.unsupported]
+        aws.make_rules(deployment)
+        called = (*deployment.functions.values(), *deployment.state_machines.values())
+        left_out = [one for each in called for one in each.unsupported]
         if left_out:
             self._tell(f"not run on one machine: {', '.join(left_out)}")
         return {
@@ -221,6 +246,7 @@ class Cell:
             "RAPIDO_LOCAL_CREDENTIALS": credentials_json(
                 tuple(self._identities), peer_credentials(self.peers)
             ),
+            "RAPIDO_LOCAL_NODE_SECRET": self._node_secret,
         }
 
     def _start_functions(self, environment: Mapping[str, str]) -> None:
@@ -252,6 +278,23 @@ class Cell:
         identities = [self.new_identity() for _ in range(self.workers)]
         with self.worker_turn:
             self._together(*(partial(self._start_worker, identity) for identity in identities))
+
+    def _start_nodes(self, settings: Autoscale) -> None:
+        """Groups, and whoever makes their machines; nodes come in their own time."""
+        aws = self._aws = LocalAws(self.aws_url, self.region)
+        if settings.capacity:
+            AtDesk(self.aws_url).capacity(settings.capacity)
+        made = make_pools(aws, self._plan_template, self._plan.parameters)
+        share = 1 / (settings.most_nodes * self.cells_here)
+        light = self.worker_module == LIGHT
+        turn = nullcontext() if light else threading.Lock()
+        machines = WorkerMachines(
+            self._supervisor, self._node_secret, self.url, self.region, share, self.worker_env,
+            self.worker_module, turn,
+        )  # fmt: skip
+        self._provisioner = Provisioner(aws.client, self.name, machines, settings, self._tell)
+        self._provisioner.start()
+        self._tell(f"pools: {', '.join(made)}")
 
     def _together(self, *tasks: Callable[[], Any]) -> list[Any]:
         """Runs the tasks at once; when one fails, or Ctrl-C comes, the others are given up."""
@@ -311,6 +354,8 @@ class Cell:
 
     def _close(self) -> None:
         (self.directory / "cell.json").unlink(missing_ok=True)
+        if self._provisioner is not None:
+            self._provisioner.close()
         # Workers leave in order while the cell still answers them, all at once.
         running = list(self.worker_pids)
         if running:
@@ -321,6 +366,9 @@ class Cell:
         self._lock.close()
 
     def _died(self, death: Death) -> None:
+        if self._provisioner is not None and self._provisioner.knows(death.name):
+            self._tell(f"node {death.name}: its worker ended and starts again; {death.describe()}")
+            return
         self.deaths.append(death)
         self.broken.set()
         self.on_event(f"[{self.name}] {death.describe()}")

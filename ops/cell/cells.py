@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from control.domain.geography import REGIONS
+from ops.cell.autoscale import Autoscale
 from ops.cell.cell import Cell
 from ops.cell.files import write_private
 from ops.cell.links import CellLink
@@ -38,6 +39,8 @@ class Cells:
     """Of each cell."""
     worker_module: str = "gpu_node"
     worker_env: Mapping[str, str] = field(default_factory=dict)
+    autoscale: Autoscale | None = None
+    """Of each cell."""
     cuttable: bool = False
     """Whether wires are between the cells, and between the edge and each, for ``cut``."""
     port: int = 0
@@ -122,6 +125,7 @@ class Cells:
                 workers=self.workers,
                 worker_module=self.worker_module,
                 worker_env=self.worker_env,
+                autoscale=self.autoscale,
                 state_dir=self.state_dir / region,
                 port=port,
                 on_event=self.on_event,

@@ -1,15 +1,16 @@
-"""Makes the template's queues, secret and state machines in the local AWS."""
+"""Makes the template's queues, secret, state machines and rules in the local AWS."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import boto3
 
 from ops.cell.intrinsics import ACCOUNT_ID
-from ops.cell.template import Deployment, Queue
+from ops.cell.template import Deployment, Queue, function_arn, machine_arn
 
 _ROLE = f"arn:aws:iam::{ACCOUNT_ID}:role/local"
 
@@ -19,6 +20,7 @@ class LocalAws:
 
     def __init__(self, url: str, region: str) -> None:
         self.url = url
+        self.region = region
         self._options = {
             "endpoint_url": url,
             "region_name": region,
@@ -30,6 +32,17 @@ class LocalAws:
         """A boto3 client that speaks to this machine."""
         make: Any = boto3.client
         return make(service, **self._options)
+
+    @cached_property
+    def _scaling(self) -> Any:
+        return self.client("autoscaling")
+
+    def groups(self, cell: str) -> list[dict[str, Any]]:
+        """The cell's pools, as DescribeAutoScalingGroups has them."""
+        ours = [{"Name": "tag:rapido:cell", "Values": [cell]}]
+        answer = self._scaling.describe_auto_scaling_groups(Filters=ours)
+        found: list[dict[str, Any]] = answer["AutoScalingGroups"]
+        return found
 
     def put_secret(self, name: str, value: Mapping[str, str]) -> None:
         """A secret with JSON content."""
@@ -56,6 +69,20 @@ class LocalAws:
             client.create_state_machine(
                 name=machine.name, definition=machine.definition, roleArn=_ROLE
             )
+
+    def make_rules(self, deployment: Deployment) -> None:
+        """What EventBridge tells functions and state machines of."""
+        client = self.client("events")
+        machines, functions = deployment.state_machines.values(), deployment.functions.values()
+        sources = [(machine_arn(self.region, one.name), one.rules) for one in machines]
+        sources += [(function_arn(self.region, one.name), one.rules) for one in functions]
+        for arn, rules in sources:
+            for rule in rules:
+                client.put_rule(Name=rule.name, EventPattern=json.dumps(rule.pattern))
+                target = {"Id": "target", "Arn": arn}
+                if rule.input is not None:
+                    target["Input"] = rule.input
+                client.put_targets(Rule=rule.name, Targets=[target])
 
 
 def queue_urls(deployment: Deployment, aws_url: str) -> dict[str, str]:

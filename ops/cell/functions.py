@@ -9,8 +9,10 @@ import json
 import os
 import sys
 import threading
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from ops.cell.intrinsics import TemplateError
 from ops.cell.invocations import Functions
 from ops.cell.pumps import Pump, QueuePump, SchedulePump
 from ops.cell.sigv4 import SignatureVerifier, read_credentials
-from ops.cell.template import Deployment, Template
+from ops.cell.template import Deployment, Template, machine_arn
 
 
 @dataclass(frozen=True)
@@ -78,14 +80,24 @@ def pumps_for(
 ) -> list[Pump]:
     """One pump a schedule and one a queue source, not started."""
     sqs: Any = boto3.client("sqs", region_name=plan.region)
+    states: Any = boto3.client("stepfunctions", region_name=plan.region)
     found: list[Pump] = []
+    for machine in deployment.state_machines.values():
+        start = partial(_start, states, machine_arn(plan.region, machine.name))
+        for schedule in machine.schedules:
+            found.append(SchedulePump(start, schedule, plan.region, speed))
     for function in deployment.functions.values():
+        invoke = partial(functions.invoke, function.name)
         for schedule in function.schedules:
-            found.append(SchedulePump(functions, function.name, schedule, plan.region, speed))
+            found.append(SchedulePump(invoke, schedule, plan.region, speed))
         for source in function.queues:
             url = plan.attributes[source.queue]
             found.append(QueuePump(functions, function.name, source, sqs, url, plan.region))
     return found
+
+
+def _start(states: Any, machine: str, payload: bytes) -> None:
+    states.start_execution(stateMachineArn=machine, name=str(uuid.uuid4()), input=payload.decode())
 
 
 def main(argv: list[str]) -> None:
@@ -97,7 +109,9 @@ def main(argv: list[str]) -> None:
     sys.path.insert(0, str(Path(plan.template).parent))
     functions = Functions(deployment.functions, plan.region)
     credentials = read_credentials(os.environ.get("RAPIDO_LOCAL_CREDENTIALS", "{}"))
-    gateway = gateway_for(deployment, functions, SignatureVerifier(credentials, plan.region))
+    nodes = os.environ.get("RAPIDO_LOCAL_NODE_SECRET", "")
+    verifier = SignatureVerifier(credentials, plan.region, nodes)
+    gateway = gateway_for(deployment, functions, verifier)
     invoke = Server(plan.invoke_port, InvokeRequests, functions=functions)
     api = Server(plan.api_port, ApiRequests, gateway=gateway)
     threading.Thread(target=invoke.serve_forever, name="invoke", daemon=True).start()

@@ -22,7 +22,7 @@ from chalice.local import (
 from control.contracts.problem import MEDIA_TYPE, TYPE_PREFIX, Problem
 from ops.cell.intrinsics import TemplateError
 from ops.cell.sigv4 import SignatureRefused, SignatureVerifier
-from ops.cell.template import ApiRoute
+from ops.cell.sources import ApiRoute
 
 MAX_BODY_BYTES = 1_000_000
 

@@ -1,4 +1,7 @@
-"""What AWS does by itself and moto does not: schedules fire, queues feed their functions."""
+"""What AWS does by itself and moto does not: schedules fire, queues feed their functions.
+
+Rules of events do in moto's own process: ops/cell/aws_gaps/bus.py.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import sys
 import threading
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -13,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from ops.cell.intrinsics import ACCOUNT_ID
 from ops.cell.invocations import Functions
-from ops.cell.template import QueueSource, Schedule
+from ops.cell.sources import QueueSource, Schedule
 
 _WAIT_S = 1
 _RETRY_S = 1.0
@@ -42,23 +46,34 @@ class Pump(threading.Thread):
 
 
 class SchedulePump(Pump):
-    """Invokes ``function`` at its rate divided by ``speed`` (2: twice as often)."""
+    """Calls ``fire`` at its schedule: at a rate divided by ``speed`` (2: twice as often), or when
+    the calendar says so, which no speed changes."""
 
     def __init__(
-        self, functions: Functions, function: str, schedule: Schedule, region: str, speed: float
+        self, fire: Callable[[bytes], object], schedule: Schedule, region: str, speed: float
     ) -> None:
         super().__init__(f"schedule-{schedule.name}")
-        self._functions = functions
-        self._function = function
+        self._fire = fire
         self._schedule = schedule
         self._region = region
         self._every_s = schedule.every_s / speed
 
     def run(self) -> None:
-        """Invokes until stopped; a failing handler is logged and tried again next time."""
-        while not self.stopping.wait(self._every_s):
-            payload = self._schedule.payload or self._event()
-            self._functions.invoke(self._function, json.dumps(payload).encode())
+        """Fires until stopped; what fails is logged and tried again next time."""
+        while (wait_s := self._wait_s()) is not None and not self.stopping.wait(wait_s):
+            payload = self._schedule.payload
+            try:
+                self._fire(json.dumps(self._event() if payload is None else payload).encode())
+            except (BotoCoreError, ClientError) as error:
+                sys.stderr.write(f"{self.name}: {error}\n")
+
+    def _wait_s(self) -> float | None:
+        """None: never again."""
+        if self._schedule.cron is None:
+            return self._every_s
+        now = datetime.now(UTC)
+        at = self._schedule.cron.next_after(now)
+        return None if at is None else (at - now).total_seconds()
 
     def _event(self) -> dict[str, Any]:
         rule = f"arn:aws:events:{self._region}:{ACCOUNT_ID}:rule/{self._schedule.name}"

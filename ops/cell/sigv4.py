@@ -18,6 +18,7 @@ SERVICE = "execute-api"
 MAX_AGE_S = 300.0
 ROLE = "rapido-worker"
 _ALGORITHM = "AWS4-HMAC-SHA256"
+_NODE = "ASIANODE"
 _TIME = "%Y%m%dT%H%M%SZ"
 _HEADER = re.compile(
     _ALGORITHM
@@ -48,12 +49,29 @@ def read_credentials(text: str) -> dict[str, LocalCredential]:
     return {key: LocalCredential(*pair) for key, pair in json.loads(text).items()}
 
 
+def node_key(secret: str, node_id: str) -> tuple[str, str]:
+    """The key pair of one node of a group: nobody knows its name before it is launched."""
+    access_key = _NODE + node_id.removeprefix("i-").upper()
+    return access_key, hmac.new(secret.encode(), access_key.encode(), hashlib.sha256).hexdigest()
+
+
+def _node_credential(secret: str, access_key: str) -> LocalCredential | None:
+    if not secret or not access_key.startswith(_NODE):
+        return None
+    node_id = f"i-{access_key.removeprefix(_NODE).lower()}"
+    return LocalCredential(node_key(secret, node_id)[1], node_id)
+
+
 @dataclass(frozen=True)
 class SignatureVerifier:
-    """Knows the local credentials and the region requests must be signed for."""
+    """Knows the local credentials and the region requests must be signed for.
+
+    With ``node_secret`` it knows every key of ``node_key`` as well.
+    """
 
     credentials: Mapping[str, LocalCredential]
     region: str
+    node_secret: str = ""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def identity(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> str:
@@ -68,7 +86,8 @@ class SignatureVerifier:
         parts = _HEADER.fullmatch(received.get("authorization", ""))
         if parts is None:
             raise SignatureRefused("the request is not signed with SigV4")
-        credential = self.credentials.get(parts["key"])
+        key = parts["key"]
+        credential = self.credentials.get(key) or _node_credential(self.node_secret, key)
         if credential is None:
             raise SignatureRefused("the access key is unknown")
         if (parts["region"], parts["service"]) != (self.region, SERVICE):
@@ -85,7 +104,7 @@ class SignatureVerifier:
             )
         request = AWSRequest(method, url, {n: received[n] for n in signed}, body)
         if not hmac.compare_digest(
-            self._sign(parts["key"], credential.secret, request, stamp), parts["signature"]
+            self._sign(key, credential.secret, request, stamp), parts["signature"]
         ):
             raise SignatureRefused("the signature is wrong")
         return credential.user_arn

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ops.cell import sources
 from ops.cell.intrinsics import (
     ACCOUNT_ID,
     Resolver,
@@ -16,40 +17,14 @@ from ops.cell.intrinsics import (
     pseudo_parameters,
     read_yaml,
 )
+from ops.cell.sources import ApiRoute, EventRule, QueueSource, Schedule
 
 FUNCTION = "AWS::Serverless::Function"
 STATE_MACHINE = "AWS::Serverless::StateMachine"
 QUEUE = "AWS::SQS::Queue"
-
-_RATE = re.compile(r"rate\((\d+) (minute|hour|day)s?\)")
-_UNIT_S = {"minute": 60, "hour": 3600, "day": 86400}
-
-
-@dataclass(frozen=True)
-class ApiRoute:
-    """One method and path; ``signed`` where the template asks for AWS_IAM."""
-
-    method: str
-    path: str
-    signed: bool
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Invoke every ``every_s`` seconds with ``payload``."""
-
-    name: str
-    every_s: float
-    payload: Any
-
-
-@dataclass(frozen=True)
-class QueueSource:
-    """Invoke with up to ``batch`` messages of ``queue`` (a logical id)."""
-
-    queue: str
-    batch: int
-    reports_failures: bool
+SCHEDULE = "AWS::Scheduler::Schedule"
+_CALLED = (FUNCTION, STATE_MACHINE)
+_TIMES = ("ScheduleExpression", "ScheduleExpressionTimezone", "State")
 
 
 @dataclass(frozen=True)
@@ -64,6 +39,7 @@ class Function:
     routes: tuple[ApiRoute, ...]
     schedules: tuple[Schedule, ...]
     queues: tuple[QueueSource, ...]
+    rules: tuple[EventRule, ...]
     unsupported: tuple[str, ...]
 
 
@@ -83,6 +59,9 @@ class StateMachine:
     logical_id: str
     name: str
     definition: str
+    schedules: tuple[Schedule, ...] = ()
+    rules: tuple[EventRule, ...] = ()
+    unsupported: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,7 +107,19 @@ class Template:
         attributes: Mapping[str, str],
         region: str = "us-east-1",
     ) -> Deployment:
-        """Every reference replaced.
+        """Every reference replaced; arguments and errors as of ``resolver``."""
+        resolver = self.resolver(parameters, attributes, region)
+        self._check_schedules(resolver)
+        return Deployment(
+            {name: self._function(name, resolver) for name in self.present(FUNCTION, resolver)},
+            {name: self._queue(name, resolver) for name in self.present(QUEUE, resolver)},
+            {name: self._machine(name, resolver) for name in self.present(STATE_MACHINE, resolver)},
+        )
+
+    def resolver(
+        self, parameters: Mapping[str, str], attributes: Mapping[str, Any], region: str
+    ) -> Resolver:
+        """What references give.
 
         ``parameters`` override the template's defaults. ``attributes`` gives what this machine
         knows of resources: ``"X"`` for ``!Ref X``, ``"X.Y"`` for ``!GetAtt X.Y``.
@@ -149,22 +140,23 @@ class Template:
         self._add_own_names(names, known, resolver, region)
         names |= {k: v for k, v in attributes.items() if "." not in k}
         known |= {k: v for k, v in attributes.items() if "." in k}
-        return Deployment(
-            {name: self._function(name, resolver) for name in self._present(FUNCTION, resolver)},
-            {name: self._queue(name, resolver) for name in self._present(QUEUE, resolver)},
-            {
-                name: self._machine(name, resolver)
-                for name in self._present(STATE_MACHINE, resolver)
-            },
-        )
+        return resolver
 
-    def _present(self, kind: str, resolver: Resolver) -> list[str]:
+    def present(self, kind: str, resolver: Resolver) -> list[str]:
+        """Logical ids of one type whose condition holds."""
         return [
             name
             for name in self.names(kind)
             if "Condition" not in (resource := self._resources[name])
             or resolver.condition(resource["Condition"], f"{name}.Condition")
         ]
+
+    def properties(self, name: str) -> dict[str, Any]:
+        """As written, of one resource. Raises TemplateError where there is none."""
+        if name not in self._resources:
+            raise TemplateError(f"{name}: no such resource in {self.path.name}")
+        found: dict[str, Any] = self._resources[name].get("Properties", {})
+        return found
 
     def _add_own_names(
         self, names: dict[str, Any], attributes: dict[str, Any], resolver: Resolver, region: str
@@ -173,12 +165,12 @@ class Template:
         for name in self._resources:
             names[name] = name
         for name in self.names(FUNCTION):
-            arn = f"arn:aws:lambda:{region}:{ACCOUNT_ID}:function:{name}"
+            arn = function_arn(region, name)
             # an alias is the function itself here: one version runs
             attributes[f"{name}.Arn"] = names[f"{name}.Alias"] = arn
         for name in self.names(STATE_MACHINE):
             machine = self._named(name, "Name", name, resolver)
-            arn = f"arn:aws:states:{region}:{ACCOUNT_ID}:stateMachine:{machine}"
+            arn = machine_arn(region, machine)
             names[name] = attributes[f"{name}.Arn"] = arn
             attributes[f"{name}.Name"] = machine
         for name in self.names(QUEUE):
@@ -202,22 +194,54 @@ class Template:
         settings = {**shared, **own}
         if "Handler" not in settings:
             raise TemplateError(f"{name}.Handler: missing; write MODULE.FUNCTION")
-        events = {
-            key: {**event, "Properties": resolver.value(event.get("Properties", {}), where)}
-            for key, event in own.get("Events", {}).items()
-            for where in [f"{name}.Events.{key}"]
-        }
+        events = self._events(name, resolver)
         return Function(
             name=name,
             handler=str(resolver.value(settings["Handler"], f"{name}.Handler")),
             environment={key: _text(value) for key, value in environment.items()},
             timeout_s=int(settings.get("Timeout", 3)),
             memory_mb=int(settings.get("MemorySize", 128)),
-            routes=tuple(_route(event["Properties"]) for event in _of(events, "Api")),
-            schedules=_schedules(name, events),
-            queues=tuple(self._queue_source(name, event, resolver) for event in _of(events, "SQS")),
-            unsupported=_unsupported(name, events),
+            routes=sources.routes(events),
+            schedules=sources.schedules(name, events)
+            + self._scheduled(resolver.attribute(f"{name}.Arn", name), resolver),
+            queues=tuple(
+                self._queue_source(name, event, resolver)
+                for event in sources.of_type(events, "SQS")
+            ),
+            rules=sources.rules(name, events),
+            unsupported=sources.unsupported(name, events),
         )
+
+    def _events(self, name: str, resolver: Resolver) -> sources.Events:
+        """A resource's event sources."""
+        return {
+            key: {**event, "Properties": resolver.value(event.get("Properties", {}), where)}
+            for key, event in self.properties(name).get("Events", {}).items()
+            for where in [f"{name}.Events.{key}"]
+        }
+
+    def _scheduled(self, arn: str, resolver: Resolver) -> tuple[Schedule, ...]:
+        """Schedules that stand by themselves, of one target."""
+        found = []
+        for name in self.present(SCHEDULE, resolver):
+            raw = self.properties(name)
+            if resolver.value(raw["Target"]["Arn"], f"{name}.Target.Arn") != arn:
+                continue
+            kept = {key: raw[key] for key in _TIMES if key in raw}
+            properties = resolver.value({**kept, **_input_of(raw)}, name)
+            event = {"Type": "ScheduleV2", "Properties": properties}
+            schedules = sources.schedules(name, {"Schedule": event})
+            if not schedules and sources.unsupported(name, {"Schedule": event}):
+                raise TemplateError(f"{name}.ScheduleExpression: neither rate nor cron; write one")
+            found += schedules
+        return tuple(found)
+
+    def _check_schedules(self, resolver: Resolver) -> None:
+        arns = [resolver.attribute(f"{n}.Arn", n) for k in _CALLED for n in self.names(k)]
+        for name in self.present(SCHEDULE, resolver):
+            arn = resolver.value(self.properties(name)["Target"]["Arn"], f"{name}.Target.Arn")
+            if arn not in arns:
+                raise TemplateError(f"{name}.Target.Arn: {arn!r} is none of this template's")
 
     def _queue_source(
         self, function: str, event: Mapping[str, Any], resolver: Resolver
@@ -257,48 +281,33 @@ class Template:
         left = re.search(r"\$\{(\w+)\}", definition)
         if left:
             raise TemplateError(f"{where}: no value for {left.group(1)!r} used in {source.name}")
-        return StateMachine(name, str(resolver.attribute(f"{name}.Name", name)), definition)
+        events = self._events(name, resolver)
+        return StateMachine(
+            name,
+            str(resolver.attribute(f"{name}.Name", name)),
+            definition,
+            sources.schedules(name, events)
+            + self._scheduled(resolver.attribute(f"{name}.Arn", name), resolver),
+            sources.rules(name, events),
+            sources.unsupported(name, events),
+        )
+
+
+def _input_of(schedule: Mapping[str, Any]) -> dict[str, Any]:
+    return {"Input": schedule["Target"]["Input"]} if "Input" in schedule["Target"] else {}
+
+
+def function_arn(region: str, name: str) -> str:
+    """Of a function of this machine's account."""
+    return f"arn:aws:lambda:{region}:{ACCOUNT_ID}:function:{name}"
+
+
+def machine_arn(region: str, name: str) -> str:
+    """Of a state machine of this machine's account."""
+    return f"arn:aws:states:{region}:{ACCOUNT_ID}:stateMachine:{name}"
 
 
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return json.dumps(value) if isinstance(value, (dict, list)) else str(value)
-
-
-def _of(events: Mapping[str, Mapping[str, Any]], *kinds: str) -> list[Mapping[str, Any]]:
-    return [event for event in events.values() if event.get("Type") in kinds]
-
-
-def _route(properties: Mapping[str, Any]) -> ApiRoute:
-    signed = properties.get("Auth", {}).get("Authorizer") == "AWS_IAM"
-    return ApiRoute(str(properties["Method"]).upper(), str(properties["Path"]), signed)
-
-
-def _expression(properties: Mapping[str, Any]) -> str:
-    return str(properties.get("Schedule", properties.get("ScheduleExpression", "")))
-
-
-def _is_pumped(event: Mapping[str, Any]) -> bool:
-    if event.get("Type") in ("Schedule", "ScheduleV2"):
-        return _RATE.fullmatch(_expression(event["Properties"])) is not None
-    return event.get("Type") in ("Api", "SQS")
-
-
-def _unsupported(function: str, events: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-    return tuple(f"{function}.{key}" for key, event in events.items() if not _is_pumped(event))
-
-
-def _schedules(function: str, events: Mapping[str, Mapping[str, Any]]) -> tuple[Schedule, ...]:
-    found = []
-    for key, event in events.items():
-        properties = event["Properties"]
-        switched_on = properties.get("Enabled", True) and properties.get("State") != "DISABLED"
-        if event.get("Type") not in ("Schedule", "ScheduleV2") or not switched_on:
-            continue
-        rate = _RATE.fullmatch(_expression(properties))
-        if rate is not None:
-            payload = json.loads(properties["Input"]) if "Input" in properties else {}
-            every_s = float(int(rate.group(1)) * _UNIT_S[rate.group(2)])
-            found.append(Schedule(f"{function}.{key}", every_s, payload))
-    return tuple(found)

@@ -18,6 +18,9 @@ MAX_WORKERS = 64
 """The gateway learns all credentials when it starts: one pair is made for each worker to come."""
 
 START_TIMEOUT_S = 180.0
+REAL = "gpu_node"
+LIGHT = "ops.cell.light_worker"
+"""The module of workers without engine and room."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def start_worker(
     cpu_share: float,
     extra: Mapping[str, str],
     announced: Callable[[str], bool],
-    module: str = "gpu_node",
+    module: str = REAL,
 ) -> Part:
     """Starts one worker; returns once ``announced(worker_id)``: its cell counts its slots.
 

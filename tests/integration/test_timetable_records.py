@@ -15,7 +15,7 @@ from control.adapters.records import PostgresRecords
 from control.adapters.timetable_records import KEPT_S, PostgresAnnouncements
 from control.domain.errors import RapidoError, invalid
 from control.domain.fleet.announcing import Announcement
-from control.services.fleet_ports import Place, Span
+from control.services.timetable_ports import Place, Span
 from ops.cell.files import ROOT
 
 NOW_S = 1_800_000_000.0

@@ -10,7 +10,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from ops.cell.sigv4 import SignatureRefused, SignatureVerifier, read_credentials
+from ops.cell.sigv4 import SignatureRefused, SignatureVerifier, node_key, read_credentials
 
 URL = "http://127.0.0.1:9999/api/v1/workers/w-1/heartbeat?a=1&b=x%20y"
 BODY = b'{"state": "ready"}'
@@ -77,3 +77,26 @@ def test_a_signature_is_refused_far_from_its_time(minutes: int) -> None:
     moved = replace(VERIFIER, now=lambda: datetime.now(UTC) + timedelta(minutes=minutes))
     with pytest.raises(SignatureRefused, match="5 minutes"):
         moved.identity("POST", URL, signed(), BODY)
+
+
+def test_a_node_is_known_by_the_key_made_of_its_name() -> None:
+    verifier = replace(VERIFIER, node_secret="of the cell")
+    key, secret = node_key("of the cell", "i-0123456789abcdef0")
+
+    arn = verifier.identity("POST", URL, signed(key, secret), BODY)
+
+    assert arn.endswith("/i-0123456789abcdef0")
+
+
+def test_a_node_cannot_sign_for_another() -> None:
+    verifier = replace(VERIFIER, node_secret="of the cell")
+    _, secret = node_key("of the cell", "i-0123456789abcdef0")
+    other, _ = node_key("of the cell", "i-0123456789abcdef1")
+
+    with pytest.raises(SignatureRefused, match="wrong"):
+        verifier.identity("POST", URL, signed(other, secret), BODY)
+
+
+def test_without_a_secret_no_node_is_known() -> None:
+    with pytest.raises(SignatureRefused, match="unknown"):
+        VERIFIER.identity("POST", URL, signed(*node_key("", "i-0123456789abcdef0")), BODY)

@@ -8,10 +8,12 @@ from textwrap import dedent
 
 import pytest
 
+from ops.cell.cron import Cron
 from ops.cell.files import ROOT
 from ops.cell.functions import Functions
 from ops.cell.intrinsics import TemplateError
-from ops.cell.template import ApiRoute, Deployment, Schedule, Template
+from ops.cell.sources import ApiRoute, EventRule, Schedule
+from ops.cell.template import Deployment, Template
 
 REGION = "us-west-2"
 REAL_PARAMETERS = {
@@ -129,12 +131,76 @@ def test_event_sources_are_read(tmp_path: Path) -> None:
         Three: {Type: SQS, Properties: {Queue: !GetAtt Q.Arn, BatchSize: 4}}
         Four: {Type: Schedule, Properties: {Schedule: "cron(0 8 * * ? *)"}}
         Five: {Type: EventBridgeRule, Properties: {Pattern: {source: [aws.ec2]}}}
+        Six: {Type: EventBridgeRule, Properties: {Pattern: {source: [a]}, InputPath: $.detail}}
+        Seven: {Type: Schedule, Properties: {Schedule: "cron(0 8 L * ? *)"}}
+        Eight: {Type: IoTRule, Properties: {Sql: select}}
     """,
     ).functions["F"]
     assert function.routes == (ApiRoute("GET", "/x", signed=True),)
-    assert function.schedules == (Schedule("F.Two", 120.0, {"a": 1}),)
+    calendar = Cron.read("cron(0 8 * * ? *)")
+    assert function.schedules == (
+        Schedule("F.Two", 120.0, {"a": 1}), Schedule("F.Four", 0.0, None, calendar),
+    )  # fmt: skip
+    assert function.rules == (EventRule("F.Five", {"source": ["aws.ec2"]}),)
     assert [(q.queue, q.batch, q.reports_failures) for q in function.queues] == [("Q", 4, False)]
-    assert function.unsupported == ("F.Four", "F.Five")
+    assert function.unsupported == ("F.Six", "F.Seven", "F.Eight")
+
+
+def test_what_starts_a_state_machine_is_read(tmp_path: Path) -> None:
+    (tmp_path / "m.asl.json").write_text("{}")
+    template = written(
+        tmp_path,
+        """
+        Resources:
+          M:
+            Type: AWS::Serverless::StateMachine
+            Properties:
+              Name: m
+              DefinitionUri: m.asl.json
+              Events:
+                Told: {Type: EventBridgeRule, Properties: {Pattern: {detail: {a: [{prefix: x}]}}}}
+                Off: {Type: EventBridgeRule, Properties: {Pattern: {}, State: DISABLED}}
+                Hourly: {Type: ScheduleV2, Properties: {Schedule: rate(1 hour), Input: "{}"}}
+        """,
+    )
+    machine = template.resolve({}, {}).state_machines["M"]
+    assert machine.rules == (EventRule("M.Told", {"detail": {"a": [{"prefix": "x"}]}}),)
+    assert machine.schedules == (Schedule("M.Hourly", 3600.0, {}),)
+    assert machine.unsupported == ()
+
+
+STANDING = """
+    Parameters: {Hours: {Type: String, Default: "50 7 ? * MON-FRI *"}}
+    Conditions: {Has: !Not [!Equals [!Ref Hours, ""]]}
+    Resources:
+      M: {Type: AWS::Serverless::StateMachine, Properties: {Name: m, DefinitionUri: m.asl.json}}
+      Calendar:
+        Type: AWS::Scheduler::Schedule
+        Condition: Has
+        Properties:
+          ScheduleExpression: !Sub "cron(${Hours})"
+          ScheduleExpressionTimezone: Europe/Berlin
+          Target: {Arn: !Ref M, RoleArn: !GetAtt Elsewhere.Arn, Input: '{"slots":120}'}
+"""
+
+
+def test_a_schedule_that_stands_by_itself_starts_its_state_machine(tmp_path: Path) -> None:
+    (tmp_path / "m.asl.json").write_text("{}")
+    template = written(tmp_path, STANDING)
+
+    (schedule,) = template.resolve({}, {}).state_machines["M"].schedules
+
+    cron = Cron.read("cron(50 7 ? * MON-FRI *)", "Europe/Berlin")
+    assert schedule == Schedule("Calendar.Schedule", 0.0, {"slots": 120}, cron)
+    assert template.resolve({"Hours": ""}, {}).state_machines["M"].schedules == ()
+
+
+def test_a_schedule_of_nothing_here_and_one_without_a_time_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "m.asl.json").write_text("{}")
+    with pytest.raises(TemplateError, match=r"Calendar\.Target\.Arn: 'other' is none"):
+        written(tmp_path, STANDING.replace("Arn: !Ref M", "Arn: other")).resolve({}, {})
+    with pytest.raises(TemplateError, match=r"Calendar\.ScheduleExpression: neither"):
+        written(tmp_path, STANDING).resolve({"Hours": "never"}, {})
 
 
 def test_a_condition_leaves_a_function_out(tmp_path: Path) -> None:

@@ -5,17 +5,23 @@ It has a package of its own, for the solver: nothing else imports this module.
 
 from __future__ import annotations
 
+import os
+from functools import cache
 from typing import Any
 
 from control import bootstrap
-from control.domain.fleet.planning import Policy, plan
-from control.domain.fleet.state import Fleet, Outlook, Plan
+from control.domain.fleet.planning import Policy, policy_of
 from control.entrypoints.telemetry import count, logger, traced
 from control.services import planner
 
 
-def _decide(fleet: Fleet, outlook: Outlook) -> Plan:
-    return plan(fleet, outlook, Policy())
+@cache
+def _policy() -> Policy:
+    """The template's settings over the planner's own."""
+    try:
+        return policy_of(os.environ)
+    except ValueError as error:
+        raise bootstrap.ConfigurationError(str(error)) from error
 
 
 @traced
@@ -25,12 +31,12 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
     del context
     cell = bootstrap.cell()
     if "again" in event:
-        told = planner.again(cell, _decide, event["again"])
+        told = planner.again(cell, _policy(), event["again"])
     elif "execution" in event:
         logger.set_correlation_id(event["execution"])
-        told = planner.start(cell, _decide, event["execution"], event["given"])
+        told = planner.start(cell, _policy(), event["execution"], event["given"])
     else:
-        told = planner.tick(cell, _decide)
+        told = planner.tick(cell, _policy())
     logger.info("planned", extra=told)
     count("Plans", 1)
     return told

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from control.domain.fleet import planning
+from control.domain.fleet.planning import Policy
 from control.domain.fleet.state import Fleet, Outlook, Plan
-from control.services import offers, sessions
+from control.services import demand, offers, sessions
 from control.services.fleet import Look, look
 from control.services.ports import Cell
 from control.services.scaling import FLIGHT_S, AskRefused, asked
@@ -20,7 +22,8 @@ from control.services.scaling_ports import Order
 PLANNING_MS = 50_000
 """A planner that takes longer died: PlanFunction's own Timeout."""
 
-Decide = Callable[[Fleet, Outlook], Plan]
+
+Decide = Callable[[Fleet, Outlook, Policy], Plan]
 
 
 @dataclass(frozen=True)
@@ -28,22 +31,13 @@ class Planned:
     """What was decided: the order, empty where no node comes or goes."""
 
     look: Look
+    outlook: Outlook
     plan: Plan
     order: Order
 
 
 class PlanningNow(Exception):
     """Another planner plans this cell at this moment; ask again in some seconds."""
-
-
-def outlook_for(cell: Cell, fleet: Fleet) -> Outlook:
-    """Sessions to be expected, each minute of the next half hour."""
-    del cell
-    now = float(fleet.live + fleet.queued)
-    return Outlook(_STEP_S, (now,) * _STEPS, (now * _MARGIN + _SPARE,) * _STEPS)
-
-
-_STEP_S, _STEPS, _MARGIN, _SPARE = 60.0, 30, 1.3, 4.0
 
 
 @contextmanager
@@ -57,15 +51,16 @@ def _planning(cell: Cell) -> Iterator[None]:
         cell.store.release("plan")
 
 
-def planned(cell: Cell, decide: Decide, reason: str) -> Planned:
+def planned(cell: Cell, policy: Policy, reason: str, decide: Decide) -> Planned:
     """One plan. What it says of workers is in the store when this returns."""
     notes = offers.refresh(cell, cell.store.observe().now_ms / 1000)
     seen = look(cell)
     seen = replace(seen, notes=(*notes, *seen.notes))
-    plan = decide(seen.fleet, outlook_for(cell, seen.fleet))
+    outlook = demand.outlook_for(cell, seen.fleet, seen.observed, policy.quantile)
+    plan = decide(seen.fleet, outlook, policy)
     _tell_workers(cell, seen.fleet, plan)
-    done = Planned(seen, plan, order_of(seen, plan))
-    cell.store.keep_plan(_kept(done, reason))
+    done = Planned(seen, outlook, plan, order_of(seen, plan))
+    cell.store.keep_plan(_kept(done, reason, policy))
     return done
 
 
@@ -127,7 +122,7 @@ def _drained(seen: Look, idle: set[str]) -> Iterator[str]:
             yield one.node_id
 
 
-def _kept(done: Planned, reason: str) -> dict[str, Any]:
+def _kept(done: Planned, reason: str, policy: Policy) -> dict[str, Any]:
     plan, order = done.plan, done.order
     return {
         "at_s": done.look.fleet.now_s,
@@ -140,10 +135,12 @@ def _kept(done: Planned, reason: str) -> dict[str, Any]:
         "order": order.text(),
         "notes": list(done.look.notes),
         "why": dict(plan.why),
+        "outlook": asdict(done.outlook),
+        "record": planning.record(done.look.fleet, done.outlook, policy, plan),
     }
 
 
-def tick(cell: Cell, decide: Decide) -> dict[str, Any]:
+def tick(cell: Cell, policy: Policy, decide: Decide = planning.plan) -> dict[str, Any]:
     """Every minute. A tick that finds another at work leaves it to that one; one that comes after
     an hour without any sees what is there, like every other.
 
@@ -153,7 +150,7 @@ def tick(cell: Cell, decide: Decide) -> dict[str, Any]:
         return {"planned": False, "because": "this cell has no pools"}
     try:
         with _planning(cell):
-            done = planned(cell, decide, "tick")
+            done = planned(cell, policy, "tick", decide)
             told = {"planned": True, "order": done.order.text(), "notes": list(done.look.notes)}
             if done.order.empty:
                 return told
@@ -183,7 +180,13 @@ def _fly(cell: Cell, execution: str, order: Order) -> str:
     return holder
 
 
-def start(cell: Cell, decide: Decide, execution: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def start(
+    cell: Cell,
+    policy: Policy,
+    execution: str,
+    given: Mapping[str, Any],
+    decide: Decide = planning.plan,
+) -> dict[str, Any]:
     """The beginning of an execution that brought no order: by hand, by the calendar, by a nudge.
 
     What was asked for counts for half an hour, in this plan and the ticks' that follow. Raises
@@ -195,7 +198,7 @@ def start(cell: Cell, decide: Decide, execution: str, given: Mapping[str, Any]) 
     with _planning(cell):
         if ask is not None:
             cell.store.ask(ask)
-        order = planned(cell, decide, reason).order
+        order = planned(cell, policy, reason, decide).order
         verdict = "over"
         if not order.empty:
             verdict = "go" if _fly(cell, execution, order) == execution else "handed over"
@@ -207,13 +210,15 @@ def start(cell: Cell, decide: Decide, execution: str, given: Mapping[str, Any]) 
     }
 
 
-def again(cell: Cell, decide: Decide, state: Mapping[str, Any]) -> dict[str, Any]:
+def again(
+    cell: Cell, policy: Policy, state: Mapping[str, Any], decide: Decide = planning.plan
+) -> dict[str, Any]:
     """In the middle of an execution: some pool had no capacity and is banned, so others are asked.
 
     Raises PlanningNow, GroupsAway, StoreAway.
     """
     with _planning(cell):
-        order = planned(cell, decide, f"{state['reason']}, again").order
+        order = planned(cell, policy, f"{state['reason']}, again", decide).order
     return {
         "region": state["region"],
         "reason": state["reason"],

@@ -31,12 +31,12 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
     del context
     cell = bootstrap.cell()
     if "again" in event:
-        told = planner.again(cell, _policy(), event["again"])
+        told = planner.again(cell, event["again"], policy=_policy())
     elif "execution" in event:
         logger.set_correlation_id(event["execution"])
-        told = planner.start(cell, _policy(), event["execution"], event["given"])
+        told = planner.start(cell, event["execution"], event["given"], policy=_policy())
     else:
-        told = planner.tick(cell, _policy())
+        told = planner.tick(cell, policy=_policy())
     logger.info("planned", extra=told)
     count("Plans", 1)
     return told

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from control.domain.fleet import planning
-from control.domain.fleet.planning import Policy
+from control.domain.fleet.planning import Policy, plan, record
 from control.domain.fleet.state import Fleet, Outlook, Plan
 from control.services import demand, offers, sessions
 from control.services.fleet import Look, look
@@ -22,8 +21,8 @@ from control.services.scaling_ports import Order
 PLANNING_MS = 50_000
 """A planner that takes longer died: PlanFunction's own Timeout."""
 
-
 Decide = Callable[[Fleet, Outlook, Policy], Plan]
+POLICY = Policy()
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,7 @@ class Planned:
     """What was decided: the order, empty where no node comes or goes."""
 
     look: Look
-    outlook: Outlook
-    plan: Plan
+    decided: Plan
     order: Order
 
 
@@ -51,38 +49,40 @@ def _planning(cell: Cell) -> Iterator[None]:
         cell.store.release("plan")
 
 
-def planned(cell: Cell, policy: Policy, reason: str, decide: Decide) -> Planned:
+def planned(cell: Cell, reason: str, decide: Decide, policy: Policy) -> Planned:
     """One plan. What it says of workers is in the store when this returns."""
     notes = offers.refresh(cell, cell.store.observe().now_ms / 1000)
     seen = look(cell)
     seen = replace(seen, notes=(*notes, *seen.notes))
     outlook = demand.outlook_for(cell, seen.fleet, seen.observed, policy.quantile)
-    plan = decide(seen.fleet, outlook, policy)
-    _tell_workers(cell, seen.fleet, plan)
-    done = Planned(seen, outlook, plan, order_of(seen, plan))
-    cell.store.keep_plan(_kept(done, reason, policy))
+    decided = decide(seen.fleet, outlook, policy)
+    _tell_workers(cell, seen.fleet, decided)
+    done = Planned(seen, decided, order_of(seen, decided))
+    kept = {"at_s": seen.fleet.now_s, "reason": reason, "notes": list(seen.notes)}
+    kept |= {"order": done.order.text(), **record(seen.fleet, outlook, policy, decided)}
+    cell.store.keep_plan(kept)
     return done
 
 
-def _tell_workers(cell: Cell, fleet: Fleet, plan: Plan) -> None:
+def _tell_workers(cell: Cell, fleet: Fleet, decided: Plan) -> None:
     """Closing and reopening touch no session that is there; only who gets the next one."""
     states = {one.node_id: one.state for one in fleet.nodes}
     values: dict[str, float | None] = {
         node: value
-        for node, value in plan.order.items()
-        if states.get(node) == "ready" or node in plan.reopen
+        for node, value in decided.order.items()
+        if states.get(node) == "ready" or node in decided.reopen
     }
-    for node in plan.reopen:
+    for node in decided.reopen:
         if states.get(node) == "closed":
             values.setdefault(node, 0.0)
-    for node in plan.close:
+    for node in decided.close:
         if states.get(node) in ("ready", "closed"):
             values[node] = None
     ordered = cell.store.order(values)
     sessions.drive_handed(cell, ordered.handed)
 
 
-def order_of(seen: Look, plan: Plan) -> Order:
+def order_of(seen: Look, decided: Plan) -> Order:
     """The plan as an execution can do it twice without doing more.
 
     What the plan may not do is left out here, whatever it says: no node beyond the bounds (those
@@ -93,7 +93,7 @@ def order_of(seen: Look, plan: Plan) -> Order:
     groups = {one.pool.name: one for one in seen.groups}
     room = max(0, fleet.bounds.most - len(fleet.nodes))
     launch = {}
-    for pool, wished in plan.launch.items():
+    for pool, wished in decided.launch.items():
         if pool not in groups or pool in fleet.banned:
             continue
         group = groups[pool]
@@ -107,8 +107,8 @@ def order_of(seen: Look, plan: Plan) -> Order:
     sick = {name for name in idle if not nodes[name].healthy and nodes[name].state != "leaving"}
     return Order(
         launch=launch,
-        release=(*(one for one in plan.release if one in closed), *_drained(seen, idle)),
-        replace=tuple(one for one in plan.replace if one in sick),
+        release=(*(one for one in decided.release if one in closed), *_drained(seen, idle)),
+        replace=tuple(one for one in decided.replace if one in sick),
         at_s=fleet.now_s,
     )
 
@@ -122,25 +122,7 @@ def _drained(seen: Look, idle: set[str]) -> Iterator[str]:
             yield one.node_id
 
 
-def _kept(done: Planned, reason: str, policy: Policy) -> dict[str, Any]:
-    plan, order = done.plan, done.order
-    return {
-        "at_s": done.look.fleet.now_s,
-        "reason": reason,
-        "launch": dict(plan.launch),
-        "close": list(plan.close),
-        "reopen": list(plan.reopen),
-        "release": list(plan.release),
-        "replace": list(plan.replace),
-        "order": order.text(),
-        "notes": list(done.look.notes),
-        "why": dict(plan.why),
-        "outlook": asdict(done.outlook),
-        "record": planning.record(done.look.fleet, done.outlook, policy, plan),
-    }
-
-
-def tick(cell: Cell, policy: Policy, decide: Decide = planning.plan) -> dict[str, Any]:
+def tick(cell: Cell, decide: Decide = plan, policy: Policy = POLICY) -> dict[str, Any]:
     """Every minute. A tick that finds another at work leaves it to that one; one that comes after
     an hour without any sees what is there, like every other.
 
@@ -150,7 +132,7 @@ def tick(cell: Cell, policy: Policy, decide: Decide = planning.plan) -> dict[str
         return {"planned": False, "because": "this cell has no pools"}
     try:
         with _planning(cell):
-            done = planned(cell, policy, "tick", decide)
+            done = planned(cell, "tick", decide, policy)
             told = {"planned": True, "order": done.order.text(), "notes": list(done.look.notes)}
             if done.order.empty:
                 return told
@@ -182,10 +164,10 @@ def _fly(cell: Cell, execution: str, order: Order) -> str:
 
 def start(
     cell: Cell,
-    policy: Policy,
     execution: str,
     given: Mapping[str, Any],
-    decide: Decide = planning.plan,
+    decide: Decide = plan,
+    policy: Policy = POLICY,
 ) -> dict[str, Any]:
     """The beginning of an execution that brought no order: by hand, by the calendar, by a nudge.
 
@@ -198,7 +180,7 @@ def start(
     with _planning(cell):
         if ask is not None:
             cell.store.ask(ask)
-        order = planned(cell, policy, reason, decide).order
+        order = planned(cell, reason, decide, policy).order
         verdict = "over"
         if not order.empty:
             verdict = "go" if _fly(cell, execution, order) == execution else "handed over"
@@ -211,14 +193,14 @@ def start(
 
 
 def again(
-    cell: Cell, policy: Policy, state: Mapping[str, Any], decide: Decide = planning.plan
+    cell: Cell, state: Mapping[str, Any], decide: Decide = plan, policy: Policy = POLICY
 ) -> dict[str, Any]:
     """In the middle of an execution: some pool had no capacity and is banned, so others are asked.
 
     Raises PlanningNow, GroupsAway, StoreAway.
     """
     with _planning(cell):
-        order = planned(cell, policy, f"{state['reason']}, again", decide).order
+        order = planned(cell, f"{state['reason']}, again", decide, policy).order
     return {
         "region": state["region"],
         "reason": state["reason"],

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from control import bootstrap
-from control.domain.fleet.planning import Policy
 from control.entrypoints import events
 from control.services import nudging, offers, planner
 from control.services.scaling import release
@@ -66,7 +65,7 @@ def test_prices_that_are_not_told_are_gone_by_for_six_hours_then_the_published(
     desk.prices.away = True
     desk.now_ms += 5 * 3_600_000
     assert price(desk, SPOT) == 0.8
-    told = planner.tick(desk.cell, Policy(), always())
+    told = planner.tick(desk.cell, always())
     assert "AWS tells no prices" in told["notes"][0]
 
     desk.now_ms += 2 * 3_600_000
@@ -82,7 +81,7 @@ def test_with_every_pool_banned_nothing_is_launched_and_nothing_ends(desk: Fleet
         desk.store.ban(pool, desk.now_s + 600, "capacity")
     lesson = desk.lesson()
 
-    told = planner.tick(desk.cell, Policy(), always(launch={OD: 3, SPOT: 3}, release=(node,)))
+    told = planner.tick(desk.cell, always(launch={OD: 3, SPOT: 3}, release=(node,)))
 
     assert Order.read(told["order"]).empty
     assert desk.place_of(lesson) is not None
@@ -97,7 +96,7 @@ def test_quotas_below_the_minimum_are_planned_with_and_told(valkey_url: str) -> 
 
     assert (fleet.bounds.least, fleet.bounds.most) == (3, 3)
     assert "the groups' maxima allow 3 nodes; 8 are asked" in desk.notes()
-    told = planner.tick(desk.cell, Policy(), always(launch={OD: 8}))
+    told = planner.tick(desk.cell, always(launch={OD: 8}))
     assert Order.read(told["order"]).launch == {OD: 2}
 
 
@@ -121,7 +120,7 @@ def test_a_desired_capacity_raised_by_hand_counts_as_nodes_that_are_there(
     desk.boot(OD)
     desk.pools.set(OD, 4)
 
-    told = planner.tick(desk.cell, Policy(), always(launch={OD: 1}))
+    told = planner.tick(desk.cell, always(launch={OD: 1}))
 
     assert len(desk.fleet().nodes) == 4
     assert Order.read(told["order"]).launch == {OD: 5}
@@ -132,7 +131,7 @@ def test_a_desired_capacity_lowered_by_hand_ends_nothing_and_is_told(desk: Fleet
     lesson = desk.lesson()
     desk.pools.set(OD, 1)
 
-    told = planner.tick(desk.cell, Policy(), always(launch={OD: 1}))
+    told = planner.tick(desk.cell, always(launch={OD: 1}))
 
     assert "its desired capacity was lowered by hand" in "".join(told["notes"])
     assert {desk.node(one).state for one in nodes} == {"ready"}

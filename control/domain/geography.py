@@ -51,3 +51,8 @@ def distance_km(a: Point, b: Point) -> float:
 def rtt_ms(a: Point, b: Point) -> float:
     """Expected round trip: 8 ms and 15 µs a kilometre."""
     return 8.0 + 0.015 * distance_km(a, b)
+
+
+def hours_from_utc(at: Point) -> float:
+    """By the sun, 15 degrees an hour: near enough to tell a place's nights and weekends."""
+    return float(round(at.longitude / 15))

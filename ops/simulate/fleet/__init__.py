@@ -1,0 +1,1 @@
+"""Weeks of a fleet, simulated with the planner that is shipped."""

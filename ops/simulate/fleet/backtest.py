@@ -1,0 +1,98 @@
+"""How good the forecast was: a quarter of an hour ahead, against taking the present for the future."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from control.domain.fleet import forecast
+from control.domain.fleet.forecast import Now, Profile
+from control.domain.fleet.timetable import Attendances, PlannedClass
+from ops.simulate.fleet.scalers import MONDAY_S
+from ops.simulate.fleet.weeks import Announced, Lesson
+
+AHEAD_BINS = 3
+_SAMPLE_S = 30.0
+_EACH = int(forecast.BIN_S / _SAMPLE_S)
+_LONGEST_S = 7200.0
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Mean absolute errors, in sessions, and the mean that they are errors of."""
+
+    forecast: float
+    persistence: float
+    level: float
+    points: int
+
+
+def errors(
+    lessons: Sequence[Lesson],
+    classes: Sequence[Announced],
+    region: str,
+    profile: Profile | None,
+    judged: tuple[float, float],
+    attendances: Attendances,
+) -> Errors:
+    """At each bin's begin of ``judged``, for the greatest number of sessions in the bin that lies
+    15 minutes ahead; persistence takes the greatest of the last five minutes."""
+    begin_s, end_s = judged
+    mine = [one for one in lessons if one.region == region]
+    announced = {one.class_id: one for one in classes if one.region == region}
+    live = _samples(mine, begin_s, end_s)
+    other = _samples([one for one in mine if one.class_id not in announced], begin_s, end_s)
+    live_bins, other_bins = (part.reshape(-1, _EACH).max(axis=1) for part in (live, other))
+    by_class = _open_by_class(mine, announced)
+    planned = [
+        PlannedClass("", c.class_id, MONDAY_S + c.start_s, c.duration_s, c.expected, MONDAY_S + c.known_at_s)
+        for c in announced.values()
+    ]  # fmt: skip
+    missed, stayed = [], []
+    for number in range(1, len(live_bins) - AHEAD_BINS):
+        at_s = begin_s + number * forecast.BIN_S
+        near = [one for one in planned if _near(one, at_s + MONDAY_S)]
+        here = {("", one.class_id): _open(by_class.get(one.class_id, []), at_s) for one in near}
+        now = Now(MONDAY_S + at_s, float(live[number * _EACH]), here, float(other_bins[number - 1]))
+        seen = forecast.outlook(profile, now, near, attendances, AHEAD_BINS + 1)
+        actual = live_bins[number + AHEAD_BINS]
+        missed.append(abs(seen.mean[AHEAD_BINS] - actual))
+        stayed.append(abs(live_bins[number - 1] - actual))
+    return Errors(
+        float(np.mean(missed)), float(np.mean(stayed)), float(live_bins.mean()), len(missed)
+    )
+
+
+def _near(one: PlannedClass, at_s: float) -> bool:
+    ahead_s = (AHEAD_BINS + 1) * forecast.BIN_S + forecast.EARLY_S
+    return one.known_s <= at_s and at_s - _LONGEST_S < one.start_s < at_s + ahead_s
+
+
+def _samples(lessons: Sequence[Lesson], begin_s: float, end_s: float) -> NDArray[np.int64]:
+    """Sessions at once, every 30 seconds."""
+    count = int((end_s - begin_s) / _SAMPLE_S)
+    change = np.zeros(count + 1, dtype=np.int64)
+    for one in lessons:
+        first = int((one.start_s - begin_s) // _SAMPLE_S)
+        last = int((one.start_s + one.duration_s - begin_s) // _SAMPLE_S) + 1
+        if last > 0 and first < count:
+            change[max(0, first)] += 1
+            change[min(count, last)] -= 1
+    return np.cumsum(change)[:count]
+
+
+def _open_by_class(
+    lessons: Sequence[Lesson], announced: dict[str, Announced]
+) -> dict[str, list[tuple[float, float]]]:
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for one in lessons:
+        if one.class_id in announced:
+            spans.setdefault(one.class_id, []).append((one.start_s, one.start_s + one.duration_s))
+    return spans
+
+
+def _open(spans: Sequence[tuple[float, float]], at_s: float) -> int:
+    return sum(begin <= at_s < end for begin, end in spans)

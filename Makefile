@@ -16,7 +16,7 @@ PACKAGE := .aws-sam/build/template.yaml
 NO_ACCOUNT := env -u AWS_PROFILE AWS_ACCESS_KEY_ID=none AWS_SECRET_ACCESS_KEY=none \
   AWS_DEFAULT_REGION=us-east-1 AWS_EC2_METADATA_DISABLED=true SAM_CLI_TELEMETRY=0
 # What the functions run; folders too, since one that lost a file is newer.
-SHIPPED := app.py requirements.txt $(shell find control -name __pycache__ -prune -o -print)
+SHIPPED := app.py requirements.txt requirements-planner.txt $(shell find control -name __pycache__ -prune -o -print)
 TEMPLATES := template.yaml $(wildcard infra/*.yaml statemachines/*.json)
 SCAN := .venv-scan/bin/checkov
 ARGS ?=
@@ -25,6 +25,8 @@ IMAGE ?= rapido-worker:$(shell git rev-parse --short=12 HEAD)
 # Chalice's command needs these and no function does; botocore is in Lambda's image.
 NOT_SHIPPED := blessed botocore click editor inquirer jinxed packaging pip \
   python-dateutil pyyaml readchar runs setuptools six urllib3 wcwidth wheel xmod
+# numpy's newest wheel for that image is older than the one that everybody else has.
+FOR_LAMBDA := --python-platform x86_64-manylinux2014 --only-binary :all:
 LIVEKIT := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rapido/bin/livekit-server-v1.13.5/server
 
 .PHONY: help demo up test check package bench image lock clean
@@ -52,7 +54,7 @@ check: $(DEV) $(SAM) ## Lint, format, types, import arrows, templates, the image
 	$(BIN)/cfn-lint infra/*.yaml
 	$(BIN)/hadolint gpu_node/Dockerfile
 
-package: $(PACKAGE) ## What Lambda gets, build/control.zip, and SAM's template around it
+package: $(PACKAGE) ## What Lambda gets, build/control.zip and planner.zip, and SAM's template around them
 
 bench: $(DEV) $(PACKAGE) ## Every bench, results under out/bench
 	$(BIN)/rapido bench all $(ARGS)
@@ -82,10 +84,10 @@ $(DEV): requirements-dev.txt pyproject.toml | $(UV)
 	$(INSTALL) --quiet --no-deps -e .
 	@touch $@ $(DEMO)
 
-build/control.zip: $(SHIPPED) ops/package.py $(LAMBDA)
+build/control.zip build/planner.zip &: $(SHIPPED) ops/package.py $(LAMBDA)
 	@$(BIN)/python -m ops.package
 
-$(PACKAGE): build/control.zip $(TEMPLATES) $(SAM)
+$(PACKAGE): build/control.zip build/planner.zip $(TEMPLATES) $(SAM)
 	@$(NO_ACCOUNT) $(SAM) build --template-file template.yaml
 	@ln -s ../../build .aws-sam/build/build # SAM moves the paths of resources, not those in Globals
 	@touch $@
@@ -111,7 +113,7 @@ $(SCAN): requirements-scan.txt | $(UV)
 lock: $(DEV) ## Compiles pyproject.toml's pins into the requirements files
 	$(LOCK) --extra dev -o requirements-dev.txt
 	$(LOCK) --extra control -c requirements-dev.txt $(NOT_SHIPPED:%=--no-emit-package %) -o requirements.txt
-	$(LOCK) --extra planner -c requirements-dev.txt $(NOT_SHIPPED:%=--no-emit-package %) -o requirements-planner.txt
+	$(LOCK) --extra planner -c requirements.txt $(FOR_LAMBDA) $(NOT_SHIPPED:%=--no-emit-package %) -o requirements-planner.txt
 	$(LOCK) --extra sam -o requirements-sam.txt
 	$(LOCK) --extra lambda -c requirements-dev.txt -o requirements-lambda.txt
 	$(LOCK) --extra scan -o requirements-scan.txt

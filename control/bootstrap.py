@@ -9,19 +9,24 @@ from typing import Literal
 
 from control.adapters import records
 from control.adapters.aws import ScalingGroups, Secret, SqsQueue, StepFunctions
+from control.adapters.aws_groups import ScalingPools
+from control.adapters.aws_prices import AwsPrices
 from control.adapters.home_records import HomeRecords
 from control.adapters.livekit import LivekitRooms
 from control.adapters.peer_calls import HttpPeerCalls, PeerCredentials
+from control.adapters.published_prices import published
 from control.adapters.records import PostgresRecords, as_user
 from control.adapters.store import ValkeyStore
 from control.adapters.worker_calls import HttpWorkerCalls
+from control.domain.fleet.state import Bounds
 from control.domain.geography import REGIONS, Point
 from control.domain.rooms import LivekitServer
 from control.services import access
 from control.services.peer_ports import Peer, PeerCalls
 from control.services.ports import Cell, Records
+from control.services.scaling_ports import Scaling
 
-_MOST_WARM_ROOMS = 20
+_MOST_WARM_ROOMS, _MOST_NODES, _LONGEST_BOOT_S = 20, 10_000, 7200
 
 
 class ConfigurationError(Exception):
@@ -67,12 +72,32 @@ def peers(text: str, own: str) -> tuple[Peer, ...]:
         ) from error
 
 
-def _warm_rooms(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > _MOST_WARM_ROOMS:
-        raise ConfigurationError(
-            f"RAPIDO_WARM_ROOMS is {text!r}, not 0 to {_MOST_WARM_ROOMS}; 0 keeps none"
-        )
+def _whole(name: str, default: str, most: int, zero: str) -> int:
+    """A setting from 0 to ``most``; ``zero`` says what 0 means. Raises ConfigurationError."""
+    text = os.environ.get(name, default)
+    if not text.isascii() or not text.isdigit() or int(text) > most:
+        raise ConfigurationError(f"{name} is {text!r}, not 0 to {most}; 0 {zero}")
     return int(text)
+
+
+def _scaling(name: str, region: str) -> Scaling | None:
+    """None where the template gives the region no nodes."""
+    least = _whole("RAPIDO_MIN_NODES", "0", _MOST_NODES, "lets every node go")
+    most = _whole("RAPIDO_MAX_NODES", "0", _MOST_NODES, "plans no node at all")
+    if least > most:
+        raise ConfigurationError(
+            f"RAPIDO_MIN_NODES is {least} and RAPIDO_MAX_NODES {most}; the least is over the most"
+        )
+    boot_limit_s = _whole("RAPIDO_BOOT_S", "600", _LONGEST_BOOT_S, "gives no node time")
+    if not most:
+        return None
+    return Scaling(
+        ScalingPools(name),
+        AwsPrices(region),
+        published(region),
+        Bounds(least, most),
+        float(boot_limit_s),
+    )
 
 
 @cache
@@ -91,7 +116,9 @@ def cell() -> Cell:
         at=REGIONS[region],
         livekit=livekit_servers(_setting("RAPIDO_LIVEKIT")),
         store=ValkeyStore(_setting("RAPIDO_STORE_URL"), name, region),
-        workflows=StepFunctions(_setting("RAPIDO_SETUP_MACHINE_ARN")),
+        workflows=StepFunctions(
+            _setting("RAPIDO_SETUP_MACHINE_ARN"), _setting("RAPIDO_SCALE_OUT_MACHINE_ARN")
+        ),
         queue=SqsQueue(_setting("RAPIDO_RECORDS_QUEUE_URL")),
         records=_records(name, home, region, others, peer_calls),
         rooms=LivekitRooms(Secret(_setting("RAPIDO_LIVEKIT_SECRET_ID"))),
@@ -101,7 +128,8 @@ def cell() -> Cell:
         edge_key=os.environ.get("RAPIDO_EDGE_KEY", ""),
         peer_calls=peer_calls,
         peers=others,
-        warm_rooms=_warm_rooms(os.environ.get("RAPIDO_WARM_ROOMS", "1")),
+        warm_rooms=_whole("RAPIDO_WARM_ROOMS", "1", _MOST_WARM_ROOMS, "keeps none"),
+        scaling=_scaling(name, region),
     )
 
 

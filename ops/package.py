@@ -1,4 +1,5 @@
-"""What Lambda gets: ``build/control.zip`` with app, control and their pinned requirements.
+"""What Lambda gets: ``build/control.zip`` with app, control and their pinned requirements, and
+``build/planner.zip`` with the solver besides, for the one function that plans.
 
 ``make package`` runs ``python -m ops.package`` and lets SAM build the template around the zip. The
 same sources give the same bytes, so a deployment of nothing new changes no function.
@@ -23,15 +24,17 @@ IMAGE_PYTHON = ROOT / ".venv-lambda" / "bin" / "python"
 """That Python with what AWS's image holds, boto3 and the runtime client, and nothing of ours."""
 
 ZIP = ROOT / "build" / "control.zip"
+PLANNER_ZIP = ROOT / "build" / "planner.zip"
 _ON_LAMBDA = "/var/task"
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 _READ_BY_ALL = 0o644 << 16
 _CHALICE_AT_RUN_TIME = ("__init__.py", "app.py")  # all that Chalice's own packages hold of it
 _NEVER_RUN = ("bin", "aws_lambda_powertools/event_handler")  # the latter routes, as Chalice does
 _NEVER_READ = ("*.pyi", "*.c")
+_OF_NUMPY = ("numpy/f2py", "numpy/distutils", "numpy/**/tests")  # builders' and testers'
 
 
-def build(path: Path, staged: Path) -> None:
+def build(path: Path, staged: Path, requirements: str = "requirements.txt") -> None:
     """Writes the zip, by way of a folder that is made anew.
 
     Raises:
@@ -40,7 +43,7 @@ def build(path: Path, staged: Path) -> None:
     shutil.rmtree(staged, ignore_errors=True)
     shutil.copytree(ROOT / "control", staged / "control", ignore=_compiled)
     shutil.copy(ROOT / "app.py", staged)
-    _install(staged)
+    _install(staged, requirements)
     _prune(staged)
     _compile(staged)
     _write(staged, path)
@@ -50,11 +53,11 @@ def _compiled(_: str, names: list[str]) -> list[str]:
     return [name for name in names if name == "__pycache__"]
 
 
-def _install(folder: Path) -> None:
-    """Exactly what requirements.txt lists; botocore and what Chalice's command needs are not in it:
+def _install(folder: Path, requirements: str) -> None:
+    """Exactly what that file lists; botocore and what Chalice's command needs are not in it:
     the image has the one, and no function runs the other."""
     where = ["--target", str(folder), "--python-version", PYTHON, "--python-platform", PLATFORM]
-    what = ["--no-deps", "--only-binary", ":all:", "-r", str(ROOT / "requirements.txt")]
+    what = ["--no-deps", "--only-binary", ":all:", "-r", str(ROOT / requirements)]
     uv = Path(sys.executable).parent / "uv"
     subprocess.run(
         [uv, "pip", "install", "--quiet", "--link-mode", "copy", *where, *what], check=True
@@ -72,6 +75,9 @@ def _prune(folder: Path) -> None:
             path.unlink()
     for name in _NEVER_RUN:
         shutil.rmtree(folder / name)
+    for pattern in _OF_NUMPY:
+        for path in list(folder.glob(pattern)):
+            shutil.rmtree(path, ignore_errors=True)  # one may be in another
     (folder / ".lock").unlink(missing_ok=True)
 
 
@@ -98,5 +104,6 @@ def _write(folder: Path, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    build(ZIP, ZIP.with_suffix(""))
-    print(f"[package] {ZIP.relative_to(ROOT)}, {ZIP.stat().st_size / 1e6:.1f} MB")
+    for made, listed in ((ZIP, "requirements.txt"), (PLANNER_ZIP, "requirements-planner.txt")):
+        build(made, made.with_suffix(""), listed)
+        print(f"[package] {made.relative_to(ROOT)}, {made.stat().st_size / 1e6:.1f} MB")

@@ -53,6 +53,7 @@ class FakeBuilder:
             return template
         (self.folder / "build").mkdir(parents=True)
         (self.folder / "build" / "control.zip").write_bytes(b"a small package")
+        (self.folder / "build" / "planner.zip").write_bytes(b"a package with a solver")
         data = read_yaml(ROOT / "template.yaml")
         data["Globals"]["Function"]["CodeUri"] = "build/control.zip"
         for resource in data["Resources"].values():

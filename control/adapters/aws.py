@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, cached_property
 from typing import Any
 
@@ -22,7 +23,7 @@ def _session() -> Any:
     return get_session()
 
 
-def _client(service: str, region: str | None = None) -> Any:
+def client(service: str, region: str | None = None) -> Any:
     from botocore.config import Config
 
     quick = Config(connect_timeout=2, read_timeout=5, retries={"max_attempts": 2})
@@ -37,7 +38,7 @@ class Secret:
 
     @cached_property
     def _parts(self) -> dict[str, str]:
-        found = _client("secretsmanager").get_secret_value(SecretId=self._id)
+        found = client("secretsmanager").get_secret_value(SecretId=self._id)
         parts: dict[str, str] = json.loads(found["SecretString"])
         return parts
 
@@ -46,41 +47,51 @@ class Secret:
 
 
 class StepFunctions:
-    """Executions of session_setup, named like their sessions."""
+    """Executions of session_setup, named like their sessions, and of regional_scale_out."""
 
-    def __init__(self, machine_arn: str) -> None:
-        self._arn = machine_arn
+    def __init__(self, setup_arn: str, scale_out_arn: str) -> None:
+        self._setup_arn = setup_arn
+        self._scale_out_arn = scale_out_arn
 
     @cached_property
     def _states(self) -> Any:
-        return _client("stepfunctions")
+        return client("stepfunctions")
 
     def start_setup(self, execution: str, given: dict[str, Any]) -> None:
         """Raises unavailable; a setup that runs or ran already is left as it is."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
+        text = json.dumps(given, sort_keys=True)
+        with _started_once():
             self._states.start_execution(
-                stateMachineArn=self._arn, name=execution, input=json.dumps(given, sort_keys=True)
+                stateMachineArn=self._setup_arn, name=execution, input=text
             )
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ExecutionAlreadyExists":
-                raise unavailable("workflows") from error
-        except BotoCoreError as error:
-            raise unavailable("workflows") from error
+
+    def start_scale_out(self, execution: str, given: dict[str, Any]) -> None:
+        """Raises unavailable; one that runs or ran already is left as it is."""
+        with _started_once():
+            self._states.start_execution(
+                stateMachineArn=self._scale_out_arn, name=execution, input=json.dumps(given)
+            )
 
     def setup_ended(self, execution: str) -> bool:
         """True where the setup ran and stopped, False where it runs or never began."""
+        return self._status(self._setup_arn, execution) not in (None, "RUNNING")
+
+    def scale_out_ended(self, execution: str) -> bool:
+        """True where it ran and stopped, or never began: whoever started it did not get so far."""
+        return self._status(self._scale_out_arn, execution) != "RUNNING"
+
+    def _status(self, machine_arn: str, execution: str) -> str | None:
+        """None of one that never began."""
         from botocore.exceptions import ClientError
 
-        arn = self._arn.replace(":stateMachine:", ":execution:") + ":" + execution
+        arn = machine_arn.replace(":stateMachine:", ":execution:") + ":" + execution
         try:
             found = self._states.describe_execution(executionArn=arn)
         except ClientError as error:
             if error.response["Error"]["Code"] == "ExecutionDoesNotExist":
-                return False
+                return None
             raise
-        return bool(found["status"] != "RUNNING")
+        return str(found["status"])
 
     def answer(self, task_token: str, output: dict[str, Any]) -> None:
         """A token that was answered or timed out already is left as it is."""
@@ -97,7 +108,7 @@ class StepFunctions:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            self._states.describe_state_machine(stateMachineArn=self._arn)
+            self._states.describe_state_machine(stateMachineArn=self._setup_arn)
         except (BotoCoreError, ClientError) as error:
             raise unavailable("workflows") from error
 
@@ -112,12 +123,26 @@ class StepFunctions:
                 raise
 
 
+@contextmanager
+def _started_once() -> Iterator[None]:
+    """An execution that runs or ran already is what was wanted; raises unavailable."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ExecutionAlreadyExists":
+            raise unavailable("workflows") from error
+    except BotoCoreError as error:
+        raise unavailable("workflows") from error
+
+
 class ScalingGroups:
     """Lifecycle actions of nodes that go; one that is over already is nothing to do."""
 
     @cached_property
     def _groups(self) -> Any:
-        return _client("autoscaling")
+        return client("autoscaling")
 
     def extend(self, hook: Hook) -> bool:
         """Starts the hook's time anew; False where the action is over."""
@@ -155,7 +180,7 @@ class SqsQueue:
     def _sqs(self) -> Any:
         """In the queue's own region: the home cell's may be another."""
         found = _QUEUE_REGION.match(self._url)
-        return _client("sqs", found.group(1) if found else None)
+        return client("sqs", found.group(1) if found else None)
 
     def send(self, entries: Sequence[str]) -> None:
         """At most ten; raises unavailable when any was not taken."""

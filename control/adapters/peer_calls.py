@@ -139,11 +139,11 @@ class PeerCredentials:
         key = os.environ.get("RAPIDO_PEER_ACCESS_KEY")
         if key:
             return Credentials(key, os.environ["RAPIDO_PEER_SECRET_KEY"]), float("inf")
-        from control.adapters.aws import _client
+        from control.adapters.aws import client
 
         arn = os.environ.get("RAPIDO_PEER_ROLE_ARN", "")
         try:
-            answer = _client("sts").assume_role(RoleArn=arn, RoleSessionName=f"cell-{self._cell}")
+            answer = client("sts").assume_role(RoleArn=arn, RoleSessionName=f"cell-{self._cell}")
         except (BotoCoreError, ClientError) as error:
             raise OSError(f"the role {arn!r} of this cell cannot be had ({error})") from error
         given = answer["Credentials"]

@@ -6,7 +6,9 @@ from typing import Any
 
 from control import bootstrap
 from control.entrypoints.telemetry import count, logger, traced
-from control.services import drains, summaries, upkeep
+from control.services import drains, nudging, summaries, upkeep
+
+_SPOT_NOTICE = "EC2 Spot Instance Interruption Warning"
 
 
 @traced
@@ -23,16 +25,22 @@ def tick(event: dict[str, Any], context: Any) -> dict[str, int]:
 
 @traced
 def node(event: dict[str, Any], context: Any) -> dict[str, int]:
-    """EC2's or AWS Health's word that nodes are about to go: no new lesson begins on them.
-
-    A rebalance recommendation is no more than a word: the node is fenced, nothing replaces it here.
+    """EC2's or AWS Health's word that nodes are about to go: no new lesson begins on them, and
+    others are planned for. Spot's notice bans their pool besides; a rebalance recommendation is no
+    more than a word.
     """
     del context
+    cell = bootstrap.cell()
     told = [str(part.rpartition("/")[2]) for part in event.get("resources", [])]
-    fenced = [one for one in told if drains.fence(bootstrap.cell(), one)]
-    if fenced:
-        logger.warning("nodes are to go", nodes=fenced, why=event.get("detail-type"))
+    fenced = [one for one in told if drains.fence(cell, one)]
+    banned = []
+    if event.get("detail-type") == _SPOT_NOTICE:
+        banned = [pool for one in told if (pool := nudging.interrupted(cell, one)) is not None]
+    if fenced or banned:
+        why = str(event.get("detail-type"))
+        logger.warning("nodes are to go", nodes=fenced, why=why, banned=banned)
         count("NodesToGo", len(fenced))
+        nudging.nudge(cell, why)
     return {"fenced": len(fenced)}
 
 

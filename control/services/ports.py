@@ -12,6 +12,7 @@ from control.domain.rooms import LivekitServer
 from control.domain.session import Session
 from control.services.peer_ports import Peer, PeerCalls, PeerStore
 from control.services.planner_ports import PlannerStore
+from control.services.scaling_ports import Scaling, ScalingStore
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Waiting:
     pace_ms: float | None
 
 
-class Store(PeerStore, PlannerStore, Protocol):
+class Store(PeerStore, PlannerStore, ScalingStore, Protocol):
     """Slots, leases and sessions; docs/store.md says what each call does to the state.
 
     Raises StoreAway when it does not answer.
@@ -163,6 +164,8 @@ class Workflows(Protocol):
 
     def start_setup(self, execution: str, given: dict[str, Any]) -> None: ...
     def setup_ended(self, execution: str) -> bool: ...
+    def start_scale_out(self, execution: str, given: dict[str, Any]) -> None: ...
+    def scale_out_ended(self, execution: str) -> bool: ...
     def answer(self, task_token: str, output: dict[str, Any]) -> None: ...
     def refuse(self, task_token: str, reason: str) -> None: ...
     def ping(self) -> None: ...
@@ -240,6 +243,8 @@ class Cell:
     """What the edge sends with clients' calls; empty: clients may call past it."""
     warm_rooms: int = 1
     """Rooms that a worker with free slots sits in before anyone asks."""
+    scaling: Scaling | None = None
+    """None: this cell has no pools to plan."""
 
 
 class StoreAway(Exception):

@@ -29,6 +29,7 @@ from control.domain.session import (
     new_session_id,
     session_id_of_execution,
 )
+from control.services.nudging import nudge
 from control.services.ports import BadSignature, Caller, Cell, Outcome, Placing, StoreAway
 
 RETRY_AFTER_S = 5
@@ -54,6 +55,8 @@ def create(
     placing = _placing(cell, caller, ask, idempotency_key, location, correlation_id, execution)
     placed = cell.store.place(placing)
     drive_handed(cell, placed.handed)
+    if placed.outcome in ("full", "queued"):
+        nudge(cell, f"a session is {placed.outcome}")
     _refuse(placed.outcome, caller)
     session = cell.store.session(placed.session_id)
     if session is None:

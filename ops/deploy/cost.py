@@ -1,5 +1,5 @@
 """An estimate of what a region costs a month, from list prices and what a cell has. Pure but for
-reading the price tables that lie beside it."""
+reading the price tables, of which the control plane has the GPU nodes'."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from control.adapters.published_prices import GPU
 from ops.deploy.limits import Bounds
 
 HOURS = 730.0
 """Of a month."""
 
-_TABLES = Path(__file__).parent / "prices"
+_LIST = Path(__file__).parent / "prices" / "list.csv"
 
 
 class NoPrice(KeyError):
@@ -51,12 +52,12 @@ class Prices:
 def read_prices() -> Prices:
     """The tables as they are shipped."""
     items: dict[tuple[str, str], float] = {}
-    listed, notes = _table("list.csv")
+    listed, notes = _table(_LIST)
     for row in listed:
         for region, price in row.items():
             if region not in ("item", "unit"):
                 items[row["item"], region] = float(price)
-    nodes, more = _table("gpu.csv")
+    nodes, more = _table(GPU)
     on_demand = {(row["type"], row["region"]): float(row["on_demand"]) for row in nodes}
     spot = {
         (row["type"], row["region"]): tuple(
@@ -67,8 +68,8 @@ def read_prices() -> Prices:
     return Prices(items, on_demand, spot, (*notes, *more))
 
 
-def _table(name: str) -> tuple[list[dict[str, str]], tuple[str, ...]]:
-    lines = (_TABLES / name).read_text(encoding="utf-8").splitlines()
+def _table(path: Path) -> tuple[list[dict[str, str]], tuple[str, ...]]:
+    lines = path.read_text(encoding="utf-8").splitlines()
     notes = tuple(line.lstrip("# ") for line in lines if line.startswith("#"))
     return list(csv.DictReader(line for line in lines if not line.startswith("#"))), notes
 

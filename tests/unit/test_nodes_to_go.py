@@ -23,7 +23,7 @@ def fenced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             found.append(node_id)
         return node_id == OURS
 
-    cell = SimpleNamespace(store=SimpleNamespace(drain=drain))
+    cell = SimpleNamespace(store=SimpleNamespace(drain=drain), scaling=None)
     monkeypatch.setattr(bootstrap, "cell", lambda: cell)
     return found
 

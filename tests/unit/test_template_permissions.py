@@ -6,6 +6,7 @@ SAM transforms it, so a call that no test runs is found as well.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,18 @@ def test_a_rule_may_start_its_machine_and_nothing_else(cell: Stack) -> None:
         assert misses(name, [use], allowed, cell.place.region) == []
 
 
+def test_the_calendar_may_start_its_machine_and_nothing_else(cell: Stack) -> None:
+    ((name, one),) = cell.of_type("AWS::Scheduler::Schedule")
+
+    use = Use("states:StartExecution", name, (), {"stateMachineArn": one["Target"]["Arn"]})
+    allowed = iam.grants(cell, role_of(cell, one["Target"]["RoleArn"]))
+
+    assert differences(name, [use], allowed) == []
+    assert misses(name, [use], allowed, cell.place.region) == []
+    asked = json.loads(one["Target"]["Input"])
+    assert asked == {"region": cell.place.region, "slots": 120, "reason": "calendar 1"}
+
+
 def test_a_worker_may_do_what_its_node_its_container_and_its_program_do_and_nothing_else() -> None:
     cell = examples.cell()
     ((name, role),) = roles(cell, "ec2.amazonaws.com")
@@ -219,7 +232,12 @@ def test_services_may_do_with_their_roles_what_their_guides_list(cell: Stack) ->
 
 def test_every_role_is_one_that_is_looked_at_here(cell: Stack) -> None:
     known = {"ec2.amazonaws.com", "events.amazonaws.com", "lambda.amazonaws.com"}
-    known |= {"states.amazonaws.com", "vpc-flow-logs.amazonaws.com", *KEPT_BY_AWS}
+    known |= {
+        "scheduler.amazonaws.com",
+        "states.amazonaws.com",
+        "vpc-flow-logs.amazonaws.com",
+        *KEPT_BY_AWS,
+    }
     strange = [
         name
         for stack in cell.all()

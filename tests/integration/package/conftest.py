@@ -15,13 +15,15 @@ from control.domain.session import new_session_id
 from control.services.ports import Placing
 from ops.cell.aws import aws_environment
 from ops.cell.cell import Cell
+from ops.cell.deploy import LocalAws
 from ops.cell.emulator import Emulated, unpack
 from ops.cell.files import ROOT
 from ops.cell.functions import FunctionsPlan
+from ops.cell.intrinsics import read_yaml
 from ops.cell.prepare import Keys
 from ops.cell.supervisor import Supervisor
 from ops.cell.template import Function
-from ops.package import ZIP
+from ops.package import PLANNER_ZIP, ZIP
 from tests.integration.played_groups import PlayedGroups
 from tests.integration.saga_worker import SagaWorker
 
@@ -43,9 +45,12 @@ def package() -> Path:
 
 
 @pytest.fixture(scope="package")
-def code(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that Lambda would run it from."""
-    return unpack(package, tmp_path_factory.mktemp("task"))
+def codes(package: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The folders that Lambda would run them from, by the template's CodeUri."""
+    return {
+        f"build/{made.name}": unpack(made, tmp_path_factory.mktemp(made.stem))
+        for made in (package, PLANNER_ZIP)
+    }
 
 
 @pytest.fixture(scope="package")
@@ -53,7 +58,26 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
     """Servers, and the keys that recorded calls carry."""
     folder = tmp_path_factory.mktemp("cell")
     with Cell(name="recorded", workers=0, state_dir=folder, keys=RECORDED_KEYS) as running:
+        _make_pool(running)
         yield running
+
+
+def _make_pool(cell: Cell) -> None:
+    """One group of this cell's, without a node."""
+    aws = LocalAws(cell.aws_url, cell.region)
+    ec2, groups = aws.client("ec2"), aws.client("autoscaling")
+    image = ec2.describe_images()["Images"][0]["ImageId"]
+    data = {"ImageId": image, "InstanceType": "g5.xlarge"}
+    ec2.create_launch_template(LaunchTemplateName="node", LaunchTemplateData=data)
+    tags = {"rapido:cell": cell.name, "rapido:pool": "g5.xlarge-on-demand"}
+    groups.create_auto_scaling_group(
+        AutoScalingGroupName=f"rapido-{cell.name}-g5.xlarge-on-demand",
+        LaunchTemplate={"LaunchTemplateName": "node", "Version": "$Latest"},
+        MinSize=0,
+        MaxSize=4,
+        AvailabilityZones=[f"{cell.region}a"],
+        Tags=[{"Key": k, "Value": v, "PropagateAtLaunch": True} for k, v in tags.items()],
+    )
 
 
 @pytest.fixture(scope="package")
@@ -67,15 +91,24 @@ Emulate = Callable[[Function], Emulated]
 
 
 @pytest.fixture
-def emulate(code: Path, cell: Cell, tmp_path: Path) -> Iterator[Emulate]:
-    """Starts functions of the package; they end with the test."""
+def emulate(codes: dict[str, Path], cell: Cell, tmp_path: Path) -> Iterator[Emulate]:
+    """Starts functions, each of its package; they end with the test."""
     supervisor = Supervisor(tmp_path / "logs", lambda death: None)
-    groups = PlayedGroups()
-    aws = aws_environment(cell.aws_url, cell.region)
-    aws["AWS_ENDPOINT_URL_AUTO_SCALING"] = groups.url
-    yield lambda function: Emulated(supervisor, function, code, aws)
+    groups = PlayedGroups(cell.aws_url)
+    more = {
+        **aws_environment(cell.aws_url, cell.region),
+        "AWS_ENDPOINT_URL_AUTO_SCALING": groups.url,
+        "RAPIDO_MAX_NODES": "4",
+    }
+    yield lambda function: Emulated(supervisor, function, codes[_code_of(function)], more)
     supervisor.stop_all()
     groups.close()
+
+
+def _code_of(function: Function) -> str:
+    template = read_yaml(ROOT / "template.yaml")
+    shared = template["Globals"]["Function"]["CodeUri"]
+    return str(template["Resources"][function.name]["Properties"].get("CodeUri", shared))
 
 
 @dataclass(frozen=True)

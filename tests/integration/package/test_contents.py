@@ -8,8 +8,11 @@ import json
 import re
 import struct
 import subprocess
+from dataclasses import dataclass
 from importlib.metadata import PathDistribution
 from pathlib import Path
+
+import pytest
 
 from ops.bench.control import ZIP_LIMIT_MB
 from ops.cell.files import ROOT
@@ -17,13 +20,42 @@ from ops.cell.intrinsics import read_yaml
 from ops.cell.template import FUNCTION
 from ops.deploy.here import BUILT
 from ops.deploy.packaging import Packager
-from ops.package import IMAGE_PYTHON, PYTHON, build
+from ops.package import IMAGE_PYTHON, PLANNER_ZIP, PYTHON, build
 from tests.fake_cloud import FakeCloud
 
 GLIBC_OF_LAMBDA = (2, 26)  # Amazon Linux 2, the image of python3.11
 NEEDED_TO_BUILD_ONLY = {"pip", "setuptools", "wheel", "click", "inquirer", "boto3", "botocore"}
 OURS = ("app.py", "control/")
 _UNCHECKED = 0b01
+
+
+SOLVER_LIMIT_MB = 50.0
+"""Of the planner's package: what Lambda takes in one upload, though it comes through a bucket."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A zip, where it is unpacked, and what it was made from."""
+
+    zip: Path
+    code: Path
+    requirements: str
+    limit_mb: float
+
+
+@pytest.fixture(params=["control", "planner"])
+def made(request: pytest.FixtureRequest, package: Path, codes: dict[str, Path]) -> Package:
+    listed, limit_mb = {
+        "control": ("requirements.txt", ZIP_LIMIT_MB),
+        "planner": ("requirements-planner.txt", SOLVER_LIMIT_MB),
+    }[request.param]
+    found = package.parent / f"{request.param}.zip"
+    return Package(found, codes[f"build/{found.name}"], listed, limit_mb)
+
+
+@pytest.fixture
+def code(made: Package) -> Path:
+    return made.code
 
 
 def distributions(code: Path) -> list[PathDistribution]:
@@ -38,8 +70,8 @@ def source_of(compiled: str) -> str:
     return re.sub(r"__pycache__/(.+)\.cpython-\d+\.pyc$", r"\1.py", compiled)
 
 
-def test_its_distributions_are_the_pinned_ones(code: Path) -> None:
-    pinned = {line for line in (ROOT / "requirements.txt").read_text().split() if "==" in line}
+def test_its_distributions_are_the_pinned_ones(made: Package, code: Path) -> None:
+    pinned = {line for line in (ROOT / made.requirements).read_text().split() if "==" in line}
 
     found = {f"{one.name.lower().replace('_', '-')}=={one.version}" for one in distributions(code)}
 
@@ -81,8 +113,8 @@ def test_of_chalice_it_holds_what_runs(code: Path) -> None:
     assert {path.name for path in (code / "chalice").glob("*.py")} == {"__init__.py", "app.py"}
 
 
-def test_it_is_as_small_as_it_must_be(package: Path) -> None:
-    assert package.stat().st_size <= ZIP_LIMIT_MB * 1e6
+def test_it_is_as_small_as_it_must_be(made: Package) -> None:
+    assert made.zip.stat().st_size <= made.limit_mb * 1e6
 
 
 def test_its_binaries_are_for_the_image(code: Path) -> None:
@@ -118,15 +150,17 @@ def test_its_byte_code_is_read_by_that_python_without_a_look_at_the_source(code:
         assert struct.unpack("<I", path.read_bytes()[4:8])[0] == _UNCHECKED, path
 
 
-def test_the_same_sources_give_the_same_bytes(package: Path, tmp_path: Path) -> None:
+def test_the_same_sources_give_the_same_bytes(made: Package, tmp_path: Path) -> None:
     again = tmp_path / "again.zip"
 
-    build(again, tmp_path / "staged")
+    build(again, tmp_path / "staged", made.requirements)
 
-    assert again.read_bytes() == package.read_bytes()
+    assert again.read_bytes() == made.zip.read_bytes()
 
 
-def test_a_deployment_uploads_this_very_zip_for_every_function(package: Path) -> None:
+def test_a_deployment_uploads_these_very_zips_the_solver_for_the_planner_alone(
+    package: Path,
+) -> None:
     cloud = FakeCloud()
     cloud.buckets["b"] = {}
     objects = cloud.region("us-east-1").objects
@@ -135,11 +169,19 @@ def test_a_deployment_uploads_this_very_zip_for_every_function(package: Path) ->
 
     sent = json.loads(cloud.buckets["b"][made.template_url.split(".com/")[1]].body)
     shared = sent["Globals"]["Function"]["CodeUri"]
-    functions = [one for one in sent["Resources"].values() if one["Type"] == FUNCTION]
-    uris = {one["Properties"].get("CodeUri", shared) for one in functions}
-    digest = hashlib.sha256(package.read_bytes()).hexdigest()
-    assert uris == {f"s3://b/packages/{digest}.zip"}
-    assert cloud.buckets["b"][f"packages/{digest}.zip"].body == package.read_bytes()
+    uris = {
+        name: one["Properties"].get("CodeUri", shared)
+        for name, one in sent["Resources"].items()
+        if one["Type"] == FUNCTION
+    }
+    for zipped in (package, PLANNER_ZIP):
+        digest = hashlib.sha256(zipped.read_bytes()).hexdigest()
+        key = f"packages/{digest}.zip"
+        assert cloud.buckets["b"][key].body == zipped.read_bytes()
+        having = {name for name, uri in uris.items() if uri == f"s3://b/{key}"}
+        assert (having == {"PlanFunction"}) == (zipped == PLANNER_ZIP)
+        uris = {name: uri for name, uri in uris.items() if name not in having}
+    assert uris == {}
 
 
 def test_the_example_environment_names_every_variable_of_the_template() -> None:

@@ -35,8 +35,17 @@ class DemandStoreMixin:
 
     def _some(self, name: str, first: int, last: int) -> dict[int, str]:
         numbers = range(first, last + 1)
+        if not numbers:
+            return {}
         found = self._call("hmget", self._prefix + name, [str(number) for number in numbers])
         return {n: text for n, text in zip(numbers, found, strict=True) if text is not None}
+
+    def archived(self) -> int | None:
+        text = self._call("get", self._prefix + "archived")
+        return int(text) if text else None
+
+    def put_archived(self, number: int) -> None:
+        self._call("set", self._prefix + "archived", str(number))
 
     def profile(self) -> dict[str, Any] | None:
         text = self._call("get", self._prefix + "profile")

@@ -6,13 +6,15 @@ It has a package of its own, for the solver: nothing else imports this module.
 from __future__ import annotations
 
 import os
+import time
 from functools import cache
 from typing import Any
 
 from control import bootstrap
+from control.domain.errors import RapidoError
 from control.domain.fleet.planning import Policy, policy_of
 from control.entrypoints.telemetry import count, logger, traced
-from control.services import planner
+from control.services import demand, planner
 
 
 @cache
@@ -37,6 +39,10 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
         told = planner.start(cell, event["execution"], event["given"], policy=_policy())
     else:
         told = planner.tick(cell, policy=_policy())
+    try:
+        demand.archive(cell, time.time())
+    except RapidoError as fault:
+        logger.warning("demand goes to the records with the next plan", fault=str(fault))
     logger.info("planned", extra=told)
     count("Plans", 1)
     return told

@@ -16,13 +16,15 @@ from control.domain.fleet.forecast import BIN_S, WEEK_BINS, Now, Profile, bin_of
 from control.domain.fleet.state import Fleet, Outlook
 from control.domain.geography import hours_from_utc
 from control.services.demand_ports import Bin
-from control.services.foresight import AHEAD_BINS
+from control.services.foresight import AHEAD_BINS, EPOCH_S
 from control.services.planner_ports import Observed
 from control.services.ports import Cell
-from control.services.upkeep import DEMAND
+from control.services.upkeep import BATCH, DEMAND
 
 KEPT_BINS = 5 * WEEK_BINS
 LEARNT_EVERY_S = 86_400.0
+_UNSENT_BINS = WEEK_BINS
+"""Older ones, that the queue did not take in a week, are not sent."""
 YOUNG_S, YOUNG_EVERY_S = 14 * 86_400.0, 3600.0
 """A cell that young learns anew each hour."""
 BINS = 13
@@ -42,8 +44,6 @@ def outlook_for(cell: Cell, fleet: Fleet, seen: Observed, quantile: float) -> Ou
     known = {(one.tenant, one.class_id) for one in classes}
     other = max(0.0, live - sum(n for key, n in here.items() if key in known))
     before = cell.store.demand(number - 1, number)
-    if number not in before and number - 1 in before:
-        _archive(cell, number - 1, before[number - 1])
     cell.store.note_demand(number, Bin(live, other), number - KEPT_BINS)
     last = before.get(number - 1)
     now = Now(fleet.now_s, live, here, last.other if last else None)
@@ -53,12 +53,25 @@ def outlook_for(cell: Cell, fleet: Fleet, seen: Observed, quantile: float) -> Ou
     return outlook
 
 
-def _archive(cell: Cell, number: int, whole: Bin) -> None:
-    """A whole bin, on its way to the records; the outbox of sessions is not for it."""
-    start_s = number * BIN_S - 3 * 86_400
+def archive(cell: Cell, now_s: float) -> int:
+    """Hands whole bins to the records' queue, ten at most; how many. Those that it did not take
+    stay to be sent. Raises unavailable, StoreAway.
+    """
+    number = bin_of(now_s)
+    last = cell.store.archived()
+    first = number - _UNSENT_BINS if last is None else max(last + 1, number - _UNSENT_BINS)
+    whole = dict(sorted(cell.store.demand(first, number - 1).items())[:BATCH])
+    if whole:
+        cell.queue.send([_row(cell, n, seen) for n, seen in whole.items()])
+        cell.store.put_archived(max(whole))
+    return len(whole)
+
+
+def _row(cell: Cell, number: int, seen: Bin) -> str:
+    start_s = number * BIN_S - EPOCH_S
     row = {"kind": DEMAND, "cell": cell.name, "region": cell.region, "start_s": start_s,
-           "live": whole.live, "other": whole.other}  # fmt: skip
-    cell.queue.send([json.dumps(row)])
+           "live": seen.live, "other": seen.other}  # fmt: skip
+    return json.dumps(row)
 
 
 def _profile(cell: Cell, number: int, now_s: float, quantile: float) -> Profile | None:

@@ -30,6 +30,11 @@ class DemandStore(Protocol):
 
     def foreseen(self, first: int, last: int) -> Mapping[int, float]: ...
 
+    def archived(self) -> int | None:
+        """The last bin that the records' queue took."""
+
+    def put_archived(self, number: int) -> None: ...
+
     def profile(self) -> Mapping[str, Any] | None:
         """As it was put."""
 

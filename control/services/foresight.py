@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from control.services.ports import Cell
 
@@ -12,7 +11,7 @@ BIN_S = 300.0
 AHEAD_BINS = 3
 """A quarter of an hour."""
 MOST_DAYS = 34
-_EPOCH_S = 3 * 86_400
+EPOCH_S = 3 * 86_400
 """Bins count from the Monday before the Unix epoch."""
 
 
@@ -36,7 +35,7 @@ class Quality:
 def quality(cell: Cell, days: int) -> Quality | None:
     """Of the last ``days``; None where nothing was foreseen yet. Raises StoreAway."""
     now_s = cell.store.observe().now_ms / 1000
-    last = int((now_s + _EPOCH_S) // BIN_S) - 1
+    last = int((now_s + EPOCH_S) // BIN_S) - 1
     first = last - round(days * 86_400 / BIN_S)
     known = cell.store.demand(first - AHEAD_BINS - 1, last)
     foreseen = cell.store.foreseen(first, last)
@@ -50,24 +49,3 @@ def quality(cell: Cell, days: int) -> Quality | None:
         sum(abs(foreseen[n] - known[n].live) for n in judged) / count,
         sum(abs(known[n - AHEAD_BINS - 1].live - known[n].live) for n in judged) / count,
     )
-
-
-def told(cell: Cell, days: int) -> dict[str, Any]:
-    """The last plan's outlook, and how good those before were. Raises StoreAway."""
-    plans = cell.store.plans(1)
-    found = quality(cell, days)
-    outlook = plans[0].get("outlook") if plans else None
-    return {
-        "at_s": plans[0]["at_s"] if plans else None,
-        "outlook": outlook,
-        "days": days,
-        "quality": None
-        if found is None
-        else {
-            "bins": found.bins,
-            "sessions": round(found.sessions, 2),
-            "forecast_error": round(found.forecast, 3),
-            "persistence_error": round(found.persistence, 3),
-            "ratio": None if found.ratio is None else round(found.ratio, 3),
-        },
-    }

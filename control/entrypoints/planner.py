@@ -14,7 +14,7 @@ from control import bootstrap
 from control.domain.errors import RapidoError
 from control.domain.fleet.planning import Policy, policy_of
 from control.entrypoints.telemetry import count, logger, traced
-from control.services import demand, planner
+from control.services import costs, demand, planner
 
 
 @cache
@@ -41,8 +41,9 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
         told = planner.tick(cell, policy=_policy())
     try:
         demand.archive(cell, time.time())
+        costs.archive(cell)
     except RapidoError as fault:
-        logger.warning("demand goes to the records with the next plan", fault=str(fault))
+        logger.warning("demand and costs go to the records with a later plan", fault=str(fault))
     logger.info("planned", extra=told)
     count("Plans", 1)
     return told

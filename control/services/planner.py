@@ -14,6 +14,7 @@ from control.domain.fleet.planning import Policy, plan, record
 from control.domain.fleet.state import Fleet, Outlook, Plan
 from control.services import offers, sessions
 from control.services.fleet import Look, look
+from control.services.outlooks import outlook_for
 from control.services.ports import Cell
 from control.services.scaling import FLIGHT_S, AskRefused, asked
 from control.services.scaling_ports import Order
@@ -38,16 +39,6 @@ class PlanningNow(Exception):
     """Another planner plans this cell at this moment; ask again in some seconds."""
 
 
-def outlook_for(cell: Cell, fleet: Fleet) -> Outlook:
-    """Sessions to be expected, each minute of the next half hour."""
-    del cell
-    now = float(fleet.live + fleet.queued)
-    return Outlook(_STEP_S, (now,) * _STEPS, (now * _MARGIN + _SPARE,) * _STEPS)
-
-
-_STEP_S, _STEPS, _MARGIN, _SPARE = 60.0, 30, 1.3, 4.0
-
-
 @contextmanager
 def _planning(cell: Cell) -> Iterator[None]:
     """One planner at a time, until its order is in an execution's hands. Raises PlanningNow."""
@@ -64,7 +55,7 @@ def planned(cell: Cell, reason: str, decide: Decide, policy: Policy) -> Planned:
     notes = offers.refresh(cell, cell.store.observe().now_ms / 1000)
     seen = look(cell)
     seen = replace(seen, notes=(*notes, *seen.notes))
-    outlook = outlook_for(cell, seen.fleet)
+    outlook = outlook_for(cell, seen.fleet, policy.quantile)
     decided = decide(seen.fleet, outlook, policy)
     _tell_workers(cell, seen.fleet, decided)
     done = Planned(seen, decided, order_of(seen, decided))

@@ -12,8 +12,8 @@ that empty count against the region's most until they are gone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from control.domain.fleet import mix
@@ -53,31 +53,6 @@ class Policy:
 
 CHEAPEST = Policy(spot_share=1.0, interruption_usd=1.5)
 """Spot without a limit: a third off the bill, and twice the interruptions."""
-
-_SETTINGS = {
-    "RAPIDO_SPOT_SHARE": ("spot_share", 0.0, 1.0),
-    "RAPIDO_KEEP_SHARE": ("keep_share", 0.0, 1.0),
-    "RAPIDO_DEMAND_QUANTILE": ("quantile", 0.5, 0.9999),
-    "RAPIDO_INTERRUPTION_USD": ("interruption_usd", 0.0, 1000.0),
-}
-
-
-def policy_of(environment: Mapping[str, str]) -> Policy:
-    """The settings of an environment over the defaults. Raises ValueError that names the one that
-    is wrong, and what it may be."""
-    chosen = {}
-    for variable, (name, least, most) in _SETTINGS.items():
-        text = environment.get(variable, "")
-        if not text:
-            continue
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not least <= value <= most:
-            raise ValueError(f"{variable} is {text!r}, not a number from {least:g} to {most:g}")
-        chosen[name] = value
-    return replace(Policy(), **chosen)
 
 
 def plan(fleet: Fleet, outlook: Outlook, policy: Policy) -> Plan:

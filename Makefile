@@ -43,7 +43,16 @@ up: $(DEMO) ## The local cell in the foreground, until Ctrl-C
 
 test: $(DEV) $(PACKAGE) $(SCAN) ## Every test, servers included; ARGS="-k name" narrows it
 	@$(BIN)/python -m ops.cell.livekit_binary # minutes, once: more than a test has
+ifneq ($(strip $(ARGS)),)
 	$(BIN)/python -m pytest $(ARGS)
+else
+	@failed=; \
+	echo 'All that may share the machine, in two processes'; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m 'not alone' || failed=1; \
+	echo 'What real time is looked at in, alone'; \
+	$(BIN)/python -m pytest -m alone || failed=1; \
+	test -z "$$failed"
+endif
 
 check: $(DEV) $(SAM) ## Lint, format, types, import arrows, templates, the image's recipe
 	$(BIN)/ruff check .

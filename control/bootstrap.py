@@ -17,6 +17,7 @@ from control.adapters.peer_calls import HttpPeerCalls, PeerCredentials
 from control.adapters.published_prices import published
 from control.adapters.records import PostgresRecords, as_user
 from control.adapters.store import ValkeyStore
+from control.adapters.timetable_records import PostgresAnnouncements
 from control.adapters.worker_calls import HttpWorkerCalls
 from control.domain.fleet.state import Bounds
 from control.domain.geography import REGIONS, Point
@@ -25,6 +26,7 @@ from control.services import access
 from control.services.peer_ports import Peer, PeerCalls
 from control.services.ports import Cell, Records
 from control.services.scaling_ports import Scaling
+from control.services.timetable_ports import Announcements
 
 _MOST_WARM_ROOMS, _MOST_NODES, _LONGEST_BOOT_S = 20, 10_000, 7200
 
@@ -80,6 +82,18 @@ def _whole(name: str, default: str, most: int, zero: str) -> int:
     return int(text)
 
 
+def _policy(text: str) -> dict[str, float]:
+    """From a JSON object of numbers; which names there are the planner knows."""
+    try:
+        found = json.loads(text)
+        return {str(name): float(value) for name, value in found.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigurationError(
+            f"RAPIDO_FLEET_POLICY is no JSON object of numbers ({error}); correct FleetPolicy, as "
+            'in {"spot_share": 0.5}'
+        ) from error
+
+
 def _scaling(name: str, region: str) -> Scaling | None:
     """None where the template gives the region no nodes."""
     least = _whole("RAPIDO_MIN_NODES", "0", _MOST_NODES, "lets every node go")
@@ -89,6 +103,7 @@ def _scaling(name: str, region: str) -> Scaling | None:
             f"RAPIDO_MIN_NODES is {least} and RAPIDO_MAX_NODES {most}; the least is over the most"
         )
     boot_limit_s = _whole("RAPIDO_BOOT_S", "600", _LONGEST_BOOT_S, "gives no node time")
+    policy = _policy(os.environ.get("RAPIDO_FLEET_POLICY") or "{}")
     if not most:
         return None
     return Scaling(
@@ -97,6 +112,7 @@ def _scaling(name: str, region: str) -> Scaling | None:
         published(region),
         Bounds(least, most),
         float(boot_limit_s),
+        policy,
     )
 
 
@@ -110,6 +126,7 @@ def cell() -> Cell:
     others = peers(os.environ.get("RAPIDO_PEERS", "[]"), name)
     peer_calls = HttpPeerCalls(PeerCredentials(name))
     home = os.environ.get("RAPIDO_HOME_CELL") or name
+    kept = _records(name, home, region, others, peer_calls)
     return Cell(
         name=name,
         region=region,
@@ -120,11 +137,12 @@ def cell() -> Cell:
             _setting("RAPIDO_SETUP_MACHINE_ARN"), _setting("RAPIDO_SCALE_OUT_MACHINE_ARN")
         ),
         queue=SqsQueue(_setting("RAPIDO_RECORDS_QUEUE_URL")),
-        records=_records(name, home, region, others, peer_calls),
+        records=kept,
         rooms=LivekitRooms(Secret(_setting("RAPIDO_LIVEKIT_SECRET_ID"))),
         workers=HttpWorkerCalls(Secret(_setting("RAPIDO_WORKER_SECRET_ID"))),
         groups=ScalingGroups(),
         home=home,
+        announcements=_announcements(kept),
         edge_key=os.environ.get("RAPIDO_EDGE_KEY", ""),
         peer_calls=peer_calls,
         peers=others,
@@ -144,6 +162,10 @@ def _records(
     raise ConfigurationError(
         f"RAPIDO_HOME_CELL is {home!r}, which RAPIDO_PEERS does not name; add it there"
     )
+
+
+def _announcements(kept: Records) -> Announcements | None:
+    return PostgresAnnouncements(kept) if isinstance(kept, PostgresRecords) else None
 
 
 def migrate() -> None:

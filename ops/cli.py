@@ -16,8 +16,10 @@ from ops.deploy.cli import deploy, plan
 from ops.deploy.cli_key import key
 from ops.deploy.cli_stage import destroy, status
 from ops.fleet.cli import fleet
+from ops.simulate.fleet.command import simulate_fleet
 from ops.terminal import Json, Key, Url, console
 from ops.terminal import print_result as _print
+from ops.timetable.cli import timetable
 from ops.up import up
 
 app = typer.Typer(
@@ -34,6 +36,7 @@ app.add_typer(worker, name="worker")
 app.add_typer(avatar, name="avatar")
 app.add_typer(simulate, name="simulate")
 app.add_typer(key, name="key")
+app.add_typer(timetable, name="timetable")
 app.add_typer(fleet, name="fleet")
 app.command()(up)
 for _command in (deploy, plan, status, destroy):
@@ -280,6 +283,9 @@ def simulate_faults(
     show = print_mutants if mutants else print_trials
     if not show(console, seed, runs, as_json):
         raise typer.Exit(1)
+
+
+simulate.command("fleet")(simulate_fleet)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Servers that tests share: each started once, and gone with the run."""
+"""Servers that tests share: each started once a process, and gone with it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,31 @@ from collections.abc import Iterator
 
 import pytest
 
+from control.adapters import records
+from ops.cell.postgres import remove_outside_data, start_postgres
 from ops.cell.supervisor import Supervisor
 from ops.cell.valkey import start_valkey
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests around one thing that costs something stay in one process, which makes it once."""
+    for item in items:
+        if isinstance(item, pytest.Function) and (home := _home(item)):
+            item.add_marker(pytest.mark.xdist_group(home))
+
+
+def _home(item: pytest.Function) -> str:
+    """The package or else the module whose fixtures the test shares with others."""
+    found = item._fixtureinfo.name2fixturedefs.values()
+    scopes = {fixture.scope for fixtures in found for fixture in fixtures}
+    if "package" in scopes:
+        return str(item.module.__package__)
+    return str(item.module.__name__) if "module" in scopes else ""
+
+
 @pytest.fixture(scope="session")
 def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Valkey of this run's own, or the server that RAPIDO_TEST_STORE_URL names."""
+    """A real Valkey of this process's own, or the server that RAPIDO_TEST_STORE_URL names."""
     if given := os.environ.get("RAPIDO_TEST_STORE_URL"):
         yield given
         return
@@ -23,3 +41,18 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield start_valkey(supervisor, folder)
     finally:
         supervisor.stop_all()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL with the cell's tables, made twice over: again is the same."""
+    folder = tmp_path_factory.mktemp("postgres")
+    supervisor = Supervisor(folder / "logs", lambda death: pytest.exit(death.describe()))
+    try:
+        url = start_postgres(supervisor, folder)
+        for _ in range(2):
+            records.migrate(url)
+        yield url
+    finally:
+        supervisor.stop_all()
+        remove_outside_data(folder)

@@ -382,8 +382,7 @@ def _present(
     for name, (kind, condition, text, used) in _texts(template).items():
         if condition and not resolver.condition(condition, name):
             continue
-        given = {one: parameters[one] for one in used}
-        found[name] = (kind, text + json.dumps(given, sort_keys=True))
+        found[name] = (kind, f"{text}{[(one, parameters[one]) for one in used]}")
     return found
 
 

@@ -6,6 +6,7 @@ import secrets
 from typing import Any, cast
 
 from control.adapters.store import ValkeyStore
+from control.domain.fleet.planning import Policy
 from control.domain.fleet.state import Bounds, Fleet, Node, Outlook, Plan
 from control.domain.geography import REGIONS
 from control.services.fleet import look
@@ -138,7 +139,7 @@ def plan(**changes: Any) -> Plan:
 def always(**changes: Any) -> Any:
     """A planner that decides that, whatever it sees."""
 
-    def decide(fleet: Fleet, outlook: Outlook) -> Plan:
+    def decide(fleet: Fleet, outlook: Outlook, policy: Policy) -> Plan:
         assert outlook.high[0] >= fleet.live
         return plan(**changes)
 

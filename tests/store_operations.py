@@ -62,15 +62,15 @@ class Operations(RuleBasedStateMachine):
 
     @rule(
         worker=WORKERS,
-        change=st.sampled_from(["register", "resume", "drain", "deregister"]),
+        change=st.sampled_from(["register", "resume", "drain", "retire", "deregister"]),
         avatars=st.sampled_from(["demo", "demo,fox"]),
         stale=st.sampled_from([0, 0, 1]),
     )
     def a_worker_comes_or_goes(self, worker: str, change: str, avatars: str, stale: int) -> None:
         if change in ("register", "resume"):
             self._register(worker, avatars, same_life=change == "resume")
-        elif change == "drain":
-            self.both("drain", worker)
+        elif change in ("drain", "retire"):
+            self.both(change, worker)
         else:
             registration = self._registration(worker) - stale
             self.both("deregister", worker, registration)

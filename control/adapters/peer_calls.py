@@ -23,8 +23,8 @@ _RENEW_BEFORE_S = 300.0
 class HttpPeerCalls:
     """``credentials`` gives botocore credentials.
 
-    The breakers live as long as the process: one a peer for summaries, one for hand-overs and one
-    for forwarded calls, since a peer may answer one and hang at another.
+    The breakers live as long as the process: for each peer one for summaries, one for hand-overs,
+    one for keys, and so on, since a peer may answer one and hang at another.
     """
 
     def __init__(self, credentials: Callable[[], Any]) -> None:
@@ -46,7 +46,7 @@ class HttpPeerCalls:
         from http.client import HTTPException
 
         ends_s = time.monotonic() + timeout_s
-        kind = peer.cell, method if signed else "forwarded"
+        kind = peer.cell, _kind(path, signed)
         breaker = self._breakers.get(kind, Breaker())
         if not breaker.allows(time.monotonic()):
             raise PeerAway(f"{peer.cell} failed again and again and is left alone for a while")
@@ -70,6 +70,12 @@ class HttpPeerCalls:
         request = AWSRequest(method, peer.url + path, headers, body or b"")
         SigV4Auth(self._credentials(), "execute-api", peer.region).add_auth(request)
         return dict(request.headers)
+
+
+def _kind(path: str, signed: bool) -> str:
+    """``cell/peers``, ``cell/sessions``, ``cell/keys`` of a cell's own calls; ``sessions`` and the
+    like of those that it passes on."""
+    return "/".join(path.partition("?")[0].split("/")[3 : 5 if signed else 4])
 
 
 def _exchange(

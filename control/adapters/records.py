@@ -56,25 +56,30 @@ class PostgresRecords:
 
     def upsert(self, rows: Sequence[dict[str, Any]]) -> None:
         statement = (_SQL / "upsert_session.sql").read_text()
-        with self._connection() as connection, connection.cursor() as cursor:
+        with self.connection() as connection, connection.cursor() as cursor:
             cursor.executemany(statement, [{c: row.get(c) for c in _COLUMNS} for row in rows])
 
+    def attended(self, rows: Sequence[dict[str, Any]]) -> None:
+        statement = (_SQL / "upsert_attendance.sql").read_text()
+        with self.connection() as connection, connection.cursor() as cursor:
+            cursor.executemany(statement, rows)
+
     def add_key(self, digest: str, tenant: str, role: str) -> None:
-        with self._connection() as connection:
+        with self.connection() as connection:
             connection.execute(_ADD_KEY, (digest, tenant, role))
 
     def key(self, digest: str) -> dict[str, Any] | None:
-        with self._connection() as connection:
+        with self.connection() as connection:
             cursor = connection.execute(_FIND_KEY, (digest,))
             found = cursor.fetchone()
             names = [column.name for column in cursor.description]
         return dict(zip(names, found, strict=True)) if found else None
 
     def ping(self) -> None:
-        with self._connection() as connection:
+        with self.connection() as connection:
             connection.execute("select 1")
 
-    def _connection(self) -> Any:
+    def connection(self) -> Any:
         """A transaction's context; raises unavailable."""
         import psycopg
 

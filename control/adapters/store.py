@@ -25,6 +25,7 @@ from control.adapters.iam_tokens import split_options, token
 from control.adapters.peer_store import PeerStoreMixin
 from control.adapters.planner_store import PlannerStoreMixin
 from control.adapters.scaling_store import ScalingStoreMixin
+from control.adapters.timetable_store import TimetableStoreMixin
 from control.domain import leases
 from control.domain.queueing import Line
 from control.domain.session import Session
@@ -119,7 +120,7 @@ class _RoleTokens(CredentialProvider):
         return self.user, token("elasticache", self.region, self.cache, {"User": self.user})
 
 
-class ValkeyStore(PeerStoreMixin, PlannerStoreMixin, ScalingStoreMixin):
+class ValkeyStore(PeerStoreMixin, PlannerStoreMixin, ScalingStoreMixin, TimetableStoreMixin):
     """Slots, leases and sessions of one cell; docs/store.md is the contract.
 
     ``clock`` gives Unix ms instead of the store's own time, for tests of what time does.

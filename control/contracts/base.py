@@ -27,8 +27,8 @@ class Message(BaseModel):
 
 Utc = Annotated[datetime, AfterValidator(_utc)]
 LessonId = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
-ClassId = LessonId
-"""A class is named as a lesson is: by its tenant, within its tenant."""
+ClassId = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/?#%]+$")]
+"""It stands in paths, so what a path would read as more than a name is left out."""
 SessionId = Annotated[str, Field(pattern=r"^s-[a-z0-9-]+-[A-Za-z0-9_]{8,32}$", max_length=80)]
 WorkerId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
 AvatarName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]

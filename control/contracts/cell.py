@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from control.contracts.base import CellName, Message, Region, SessionId, Utc
 from control.contracts.session import CreateSession, UserLocation
@@ -80,6 +80,29 @@ class Fleet(Message):
 MOST_CHANGES = 256
 """Lessons in one summary: 256 with the longest names stay under the 64 KiB of a body."""
 Sequence = Annotated[int, Field(ge=0, le=2**53 - 1)]
+
+
+MOST_PLANS = 1000
+
+
+class Banned(Message):
+    """A pool that nothing is launched from for a while."""
+
+    until: Utc
+    reason: str
+
+
+class FleetPlans(Message):
+    """``GET /api/v1/fleet/plans``: newest first. A plan is ``at_s``, ``reason``, ``notes``, the
+    ``order`` that came of it, and ``fleet``, ``outlook``, ``policy``, ``plan``, which are enough to
+    decide it again."""
+
+    plans: tuple[dict[str, JsonValue], ...]
+    in_flight: str | None
+    """The execution of regional_scale_out that carries an order out."""
+    banned: dict[str, Banned]
+    reports: tuple[dict[str, JsonValue], ...]
+    """What executions did."""
 
 
 class LessonChange(Message):

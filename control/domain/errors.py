@@ -9,6 +9,7 @@ RapidoError
 ├── TooManyRequests         429, Retry-After
 ├── Quota                   429: the tenant has as many sessions as it may
 ├── NoCapacity              503, Retry-After
+├── HomeAway                503, Retry-After: the home cell, which keeps what was asked for
 └── Unavailable             503: a part the cell needs is away
 """
 
@@ -109,6 +110,18 @@ def quota(most: int) -> RapidoError:
 def no_capacity(detail: str, retry_after_s: int) -> RapidoError:
     """No free slot anywhere in the cell."""
     return RapidoError(detail, "no-capacity", "No free slot", 503, retry_after_s)
+
+
+def home_away(what: str, home: str, retry_after_s: int = 10) -> RapidoError:
+    """The home cell does not answer; what it was asked for is safe to ask again."""
+    return RapidoError(
+        f"The {what} is kept in the cell {home}, which does not answer. It may have done it or "
+        f"not: send the same again in {retry_after_s} s.",
+        "unavailable",
+        "The home cell is away",
+        503,
+        retry_after_s,
+    )
 
 
 def unavailable(part: str, retry_after_s: int = 2) -> RapidoError:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from control import bootstrap
+from control.domain.errors import RapidoError
 from control.entrypoints.telemetry import count, logger, traced
-from control.services import drains, nudging, summaries, upkeep
+from control.services import drains, nudging, summaries, timetable_copy, upkeep
+from control.services.ports import Cell
 
 _SPOT_NOTICE = "EC2 Spot Instance Interruption Warning"
 
@@ -19,8 +22,23 @@ def tick(event: dict[str, Any], context: Any) -> dict[str, int]:
     done = upkeep.tick(cell)
     summaries.check_health(cell)
     faults = summaries.push(cell)
+    done |= _classes(cell)
     logger.info("tick", extra=dict(done) | ({"peers not told": faults} if faults else {}))
     return done
+
+
+def _classes(cell: Cell) -> dict[str, int]:
+    """What the timetable asks for; without the home cell by the copy that is there."""
+    if fault := timetable_copy.refresh(cell, time.time()):
+        logger.warning("no timetable from home", fault=fault)
+    observed = cell.store.observe()
+    now_s = observed.now_ms / 1000
+    held = timetable_copy.hold(cell, observed.classes, now_s)
+    try:
+        return {"held": held, "learnt": timetable_copy.learn(cell, observed.classes, now_s)}
+    except RapidoError as error:
+        logger.warning("who came is counted by the next tick", fault=str(error))
+        return {"held": held}
 
 
 @traced

@@ -68,6 +68,7 @@ class Route:
     body: type[BaseModel] | None
     answers: Mapping[int, type[BaseModel] | None]
     query: Mapping[str, str]
+    most_body_bytes: int
 
     @property
     def signed(self) -> bool:
@@ -97,12 +98,13 @@ def endpoint(
     answers: Mapping[int, type[BaseModel] | None],
     body: type[BaseModel] | None = None,
     query: Mapping[str, str] | None = None,
+    most_body_bytes: int = _MOST_BODY_BYTES,
 ) -> Callable[[Handler], Handler]:
     """Registers ``run(call, **path_parameters) -> Answer``; its docstring is its documentation."""
 
     def register(run: Handler) -> Handler:
         summary = (run.__doc__ or "").strip().split("\n")[0]
-        route = Route(method, path, auth, summary, body, answers, query or {})
+        route = Route(method, path, auth, summary, body, answers, query or {}, most_body_bytes)
         ROUTES.append(route)
         options: dict[str, Any] = {"methods": [method], "name": run.__name__}
         if route.signed:
@@ -140,7 +142,7 @@ def _serve(request: Request, run: Handler, route: Route, parameters: dict[str, s
             call = Call(
                 cell,
                 caller,
-                _parsed(route.body, raw_body) if route.body else None,
+                _parsed(route.body, raw_body, route.most_body_bytes) if route.body else None,
                 headers,
                 _query(request, route.query),
                 raw_body,
@@ -177,11 +179,16 @@ def _from_its_cell(
     if session_id is None or route.auth != "client":
         return None
     path = route.path.format(**{name: quote(value) for name, value in parameters.items()})
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    headers["x-correlation-id"] = correlation_id
+    headers = to_pass_on(request.headers, correlation_id)
     raw_body = bytes(request.raw_body or b"")  # type: ignore[arg-type]
     found = forwarding.forward(cell, session_id, route.method, path, raw_body, headers)
     return None if found is None else passed_on(found)
+
+
+def to_pass_on(headers: Mapping[str, str], correlation_id: str) -> dict[str, str]:
+    """A call's headers, names in lower case, as another cell gets some of them."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    return lower | {"x-correlation-id": correlation_id}
 
 
 def passed_on(answer: PeerAnswer) -> Answer:
@@ -240,9 +247,9 @@ def speaks_for(context: Mapping[str, Any], name: str) -> None:
         raise forbidden(f"{found} may not speak for {name[:63]!r}; name yourself.")
 
 
-def _parsed(model: type[BaseModel], raw: bytes) -> BaseModel:
-    if len(raw) > _MOST_BODY_BYTES:
-        fault = Fault("body", f"has {len(raw)} bytes", f"send at most {_MOST_BODY_BYTES}")
+def _parsed(model: type[BaseModel], raw: bytes, most_bytes: int) -> BaseModel:
+    if len(raw) > most_bytes:
+        fault = Fault("body", f"has {len(raw)} bytes", f"send at most {most_bytes}")
         raise invalid(fault)
     try:
         return model.model_validate_json(raw or b"")
@@ -266,10 +273,14 @@ def _fault(one: Any, model: type[BaseModel]) -> Fault:
         "string_too_short": f"use at least {context.get('min_length')} characters",
         "less_than_equal": f"send at most {context.get('le')}",
         "greater_than_equal": f"send at least {context.get('ge')}",
+        "greater_than": f"send more than {context.get('gt')}",
+        "too_long": f"send at most {context.get('max_length')}",
+        "too_short": f"send at least {context.get('min_length')}",
         "literal_error": f"send {context.get('expected')}",
         "enum": f"send {context.get('expected')}",
     }
-    return Fault(where, one["msg"], remedies.get(kind, "see GET /openapi.json for what it takes"))
+    own = context.get("remedy", "see GET /openapi.json for what it takes")
+    return Fault(where, one["msg"], remedies.get(kind, own))
 
 
 def _query(request: Request, known: Mapping[str, str]) -> dict[str, str]:

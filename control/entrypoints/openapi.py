@@ -14,6 +14,7 @@ from control.entrypoints import (  # noqa: F401 (they fill ROUTES)
     cell_api,
     peers_api,
     sessions_api,
+    timetable_api,
     workers_api,
 )
 from control.entrypoints.http import ROUTES, Route

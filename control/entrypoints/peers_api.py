@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from chalice.app import Blueprint
 
 from control.contracts.cell import HandOver, KeyFacts, Summary, SummaryHeard
 from control.contracts.session import SessionView
+from control.contracts.timetable import RegionClass, TimetableWindow
 from control.domain.errors import Fault, forbidden, invalid, not_found
 from control.domain.geography import Point
 from control.entrypoints.http import Answer, Call, endpoint, signer
 from control.entrypoints.sessions_api import started
 from control.entrypoints.telemetry import count, logger
-from control.services import sessions, summaries
+from control.services import sessions, summaries, timetable
+from control.services.peer_ports import Peer
 from control.services.ports import Caller
 
 blueprint = Blueprint(__name__)
@@ -71,9 +74,26 @@ def show_key(call: Call, digest: str) -> Answer:
     return Answer(200, KeyFacts.model_validate(facts))
 
 
-def _from_a_peer(call: Call) -> None:
-    """Raises forbidden."""
+@endpoint(
+    blueprint, "GET", "/api/v1/cell/timetable", auth="peer", answers={200: TimetableWindow},
+    query={"since": "the version that is known", "cursor": "the page after"},
+)  # fmt: skip
+def show_window(call: Call) -> Answer:
+    """The classes of the asking cell's region in the days to come, from the home cell."""
+    peer = _from_a_peer(call)
+    since, cursor = call.query.get("since", ""), call.query.get("cursor")
+    now_s = datetime.now(UTC).timestamp()
+    version, found, more = timetable.window(call.cell, peer.region, since, cursor, now_s)
+    classes = tuple(RegionClass(**asdict(one)) for one in found or ())
+    return Answer(
+        200,
+        TimetableWindow(version=version, unchanged=found is None, classes=classes, cursor=more),
+    )
+
+
+def _from_a_peer(call: Call) -> Peer:
+    """Raises forbidden, not-found."""
     name = signer(blueprint.current_request.context)
     if not name.startswith("cell-"):
         raise forbidden(f"{name} is no cell; only a peer may ask this.")
-    summaries.known_peer(call.cell, name.removeprefix("cell-"))
+    return summaries.known_peer(call.cell, name.removeprefix("cell-"))

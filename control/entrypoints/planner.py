@@ -8,14 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from control import bootstrap
-from control.domain.fleet.planning import Policy, plan
-from control.domain.fleet.state import Fleet, Outlook, Plan
 from control.entrypoints.telemetry import count, logger, traced
 from control.services import planner
-
-
-def _decide(fleet: Fleet, outlook: Outlook) -> Plan:
-    return plan(fleet, outlook, Policy())
 
 
 @traced
@@ -25,12 +19,12 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
     del context
     cell = bootstrap.cell()
     if "again" in event:
-        told = planner.again(cell, _decide, event["again"])
+        told = planner.again(cell, event["again"])
     elif "execution" in event:
         logger.set_correlation_id(event["execution"])
-        told = planner.start(cell, _decide, event["execution"], event["given"])
+        told = planner.start(cell, event["execution"], event["given"])
     else:
-        told = planner.tick(cell, _decide)
+        told = planner.tick(cell)
     logger.info("planned", extra=told)
     count("Plans", 1)
     return told

@@ -1,4 +1,4 @@
-"""Calls about another cell's sessions, passed on to that cell."""
+"""Calls about another cell's sessions, or what the home cell keeps, passed on to that cell."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import random
 import time
 from collections.abc import Mapping
 
-from control.domain.errors import unavailable
+from control.domain.errors import home_away, unavailable
 from control.domain.session import cell_of
-from control.services.peer_ports import PeerAnswer, PeerAway
+from control.services.peer_ports import Peer, PeerAnswer, PeerAway
 from control.services.ports import Cell
 
 WITHIN_S = 2.5
@@ -16,6 +16,11 @@ WITHIN_S = 2.5
 TRY_S = 1.2
 """Four round trips over an ocean and a placement; a second try has as long."""
 PAUSE_S = 0.05, 0.15
+TRIES = 3
+"""As many failures make its breaker leave a peer alone."""
+HOME_WITHIN_S = 10.0
+HOME_TRY_S = 4.5
+"""The home's database may take three seconds, and then says itself that it is away."""
 HOP = "x-rapido-hop"
 EDGE = "x-rapido-edge"
 """What the edge sends to show that a call came through it."""
@@ -39,22 +44,57 @@ def forward(
     peer = next((one for one in cell.peers if one.cell == owner), None)
     if peer is None or owner == cell.name or HOP in headers:
         return None
+    answer = _pass(cell, peer, method, path, body, headers, WITHIN_S, TRY_S)
+    if answer is None:
+        raise unavailable(f"cell {peer.cell}")
+    return answer
+
+
+def to_home(
+    cell: Cell, what: str, method: str, path: str, body: bytes, headers: Mapping[str, str]
+) -> PeerAnswer:
+    """What the home cell answers to this call, which must do no harm when it comes twice.
+
+    Raises unavailable, as one that another cell thought to be ours.
+    """
+    peer = next((one for one in cell.peers if one.cell == cell.home), None)
+    answer = None
+    if peer is not None and HOP not in headers:
+        answer = _pass(cell, peer, method, path, body, headers, HOME_WITHIN_S, HOME_TRY_S)
+    if answer is None:
+        raise home_away(what, cell.home)
+    return answer
+
+
+def _pass(
+    cell: Cell,
+    peer: Peer,
+    method: str,
+    path: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    within_s: float,
+    try_s: float,
+) -> PeerAnswer | None:
+    """None: there was no answer in time."""
     passed = {
         name: headers[name]
         for name in ("authorization", "content-type", "x-correlation-id", EDGE)
         if name in headers
     } | {HOP: "1"}
-    ends_s = time.monotonic() + WITHIN_S
-    while (left_s := ends_s - time.monotonic()) > 0:
+    ends_s = time.monotonic() + within_s
+    for _ in range(TRIES):
+        if (left_s := ends_s - time.monotonic()) <= 0:
+            break
         try:
             answer = cell.peer_calls.call(
-                peer, method, path, body or None, passed, min(TRY_S, left_s), signed=False
+                peer, method, path, body or None, passed, min(try_s, left_s), signed=False
             )
         except PeerAway:
             time.sleep(min(random.uniform(*PAUSE_S), max(0.0, ends_s - time.monotonic())))  # noqa: S311
         else:
             return passed_on(answer)
-    raise unavailable(f"cell {peer.cell}")
+    return None
 
 
 def passed_on(answer: PeerAnswer) -> PeerAnswer:

@@ -5,14 +5,17 @@ Imports the forecast and the planner, which need packages that only PlanFunction
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from control.domain.fleet.planning import Policy, plan, record
 from control.domain.fleet.state import Fleet, Outlook, Plan
 from control.services import offers, sessions
 from control.services.fleet import Look, look
+from control.services.outlooks import outlook_for
 from control.services.ports import Cell
 from control.services.scaling import FLIGHT_S, AskRefused, asked
 from control.services.scaling_ports import Order
@@ -20,7 +23,8 @@ from control.services.scaling_ports import Order
 PLANNING_MS = 50_000
 """A planner that takes longer died: PlanFunction's own Timeout."""
 
-Decide = Callable[[Fleet, Outlook], Plan]
+Decide = Callable[[Fleet, Outlook, Policy], Plan]
+_SHARES = frozenset({"quantile", "keep_share", "spot_share"})
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Planned:
     """What was decided: the order, empty where no node comes or goes."""
 
     look: Look
-    plan: Plan
+    decided: Plan
     order: Order
 
 
@@ -36,14 +40,22 @@ class PlanningNow(Exception):
     """Another planner plans this cell at this moment; ask again in some seconds."""
 
 
-def outlook_for(cell: Cell, fleet: Fleet) -> Outlook:
-    """Sessions to be expected, each minute of the next half hour."""
-    del cell
-    now = float(fleet.live + fleet.queued)
-    return Outlook(_STEP_S, (now,) * _STEPS, (now * _MARGIN + _SPARE,) * _STEPS)
+class PolicyRefused(Exception):
+    """A setting of the planner's that it does not have, or that cannot be."""
 
 
-_STEP_S, _STEPS, _MARGIN, _SPARE = 60.0, 30, 1.3, 4.0
+def policy_of(settings: Mapping[str, float]) -> Policy:
+    """The planner's settings, those given in place of its own. Raises PolicyRefused."""
+    known = {one.name for one in fields(Policy)}
+    for name, value in settings.items():
+        if name not in known:
+            raise PolicyRefused(f"FleetPolicy has no {name}; it has {', '.join(sorted(known))}")
+        most = 1.0 if name in _SHARES else math.inf
+        if not 0 <= value <= most or not math.isfinite(value):
+            raise PolicyRefused(f"FleetPolicy's {name} is {value}; give 0 to {most:g}")
+    if settings.get("quantile", 0.5) in (0.0, 1.0):
+        raise PolicyRefused("FleetPolicy's quantile is 0 or 1; give one between, as in 0.97")
+    return replace(Policy(), **settings)
 
 
 @contextmanager
@@ -57,37 +69,42 @@ def _planning(cell: Cell) -> Iterator[None]:
         cell.store.release("plan")
 
 
-def planned(cell: Cell, decide: Decide, reason: str) -> Planned:
+def planned(cell: Cell, reason: str, decide: Decide) -> Planned:
     """One plan. What it says of workers is in the store when this returns."""
+    assert cell.scaling is not None
+    policy = policy_of(cell.scaling.policy)
     notes = offers.refresh(cell, cell.store.observe().now_ms / 1000)
     seen = look(cell)
     seen = replace(seen, notes=(*notes, *seen.notes))
-    plan = decide(seen.fleet, outlook_for(cell, seen.fleet))
-    _tell_workers(cell, seen.fleet, plan)
-    done = Planned(seen, plan, order_of(seen, plan))
-    cell.store.keep_plan(_kept(done, reason))
+    outlook = outlook_for(cell, seen.fleet, policy.quantile)
+    decided = decide(seen.fleet, outlook, policy)
+    _tell_workers(cell, seen.fleet, decided)
+    done = Planned(seen, decided, order_of(seen, decided))
+    kept = {"at_s": seen.fleet.now_s, "reason": reason, "notes": list(seen.notes)}
+    kept |= {"order": done.order.text(), **record(seen.fleet, outlook, policy, decided)}
+    cell.store.keep_plan(kept)
     return done
 
 
-def _tell_workers(cell: Cell, fleet: Fleet, plan: Plan) -> None:
+def _tell_workers(cell: Cell, fleet: Fleet, decided: Plan) -> None:
     """Closing and reopening touch no session that is there; only who gets the next one."""
     states = {one.node_id: one.state for one in fleet.nodes}
     values: dict[str, float | None] = {
         node: value
-        for node, value in plan.order.items()
-        if states.get(node) == "ready" or node in plan.reopen
+        for node, value in decided.order.items()
+        if states.get(node) == "ready" or node in decided.reopen
     }
-    for node in plan.reopen:
+    for node in decided.reopen:
         if states.get(node) == "closed":
             values.setdefault(node, 0.0)
-    for node in plan.close:
+    for node in decided.close:
         if states.get(node) in ("ready", "closed"):
             values[node] = None
     ordered = cell.store.order(values)
     sessions.drive_handed(cell, ordered.handed)
 
 
-def order_of(seen: Look, plan: Plan) -> Order:
+def order_of(seen: Look, decided: Plan) -> Order:
     """The plan as an execution can do it twice without doing more.
 
     What the plan may not do is left out here, whatever it says: no node beyond the bounds (those
@@ -98,7 +115,7 @@ def order_of(seen: Look, plan: Plan) -> Order:
     groups = {one.pool.name: one for one in seen.groups}
     room = max(0, fleet.bounds.most - len(fleet.nodes))
     launch = {}
-    for pool, wished in plan.launch.items():
+    for pool, wished in decided.launch.items():
         if pool not in groups or pool in fleet.banned:
             continue
         group = groups[pool]
@@ -112,8 +129,8 @@ def order_of(seen: Look, plan: Plan) -> Order:
     sick = {name for name in idle if not nodes[name].healthy and nodes[name].state != "leaving"}
     return Order(
         launch=launch,
-        release=(*(one for one in plan.release if one in closed), *_drained(seen, idle)),
-        replace=tuple(one for one in plan.replace if one in sick),
+        release=(*(one for one in decided.release if one in closed), *_drained(seen, idle)),
+        replace=tuple(one for one in decided.replace if one in sick),
         at_s=fleet.now_s,
     )
 
@@ -127,23 +144,7 @@ def _drained(seen: Look, idle: set[str]) -> Iterator[str]:
             yield one.node_id
 
 
-def _kept(done: Planned, reason: str) -> dict[str, Any]:
-    plan, order = done.plan, done.order
-    return {
-        "at_s": done.look.fleet.now_s,
-        "reason": reason,
-        "launch": dict(plan.launch),
-        "close": list(plan.close),
-        "reopen": list(plan.reopen),
-        "release": list(plan.release),
-        "replace": list(plan.replace),
-        "order": order.text(),
-        "notes": list(done.look.notes),
-        "why": dict(plan.why),
-    }
-
-
-def tick(cell: Cell, decide: Decide) -> dict[str, Any]:
+def tick(cell: Cell, decide: Decide = plan) -> dict[str, Any]:
     """Every minute. A tick that finds another at work leaves it to that one; one that comes after
     an hour without any sees what is there, like every other.
 
@@ -153,7 +154,7 @@ def tick(cell: Cell, decide: Decide) -> dict[str, Any]:
         return {"planned": False, "because": "this cell has no pools"}
     try:
         with _planning(cell):
-            done = planned(cell, decide, "tick")
+            done = planned(cell, "tick", decide)
             told = {"planned": True, "order": done.order.text(), "notes": list(done.look.notes)}
             if done.order.empty:
                 return told
@@ -183,7 +184,12 @@ def _fly(cell: Cell, execution: str, order: Order) -> str:
     return holder
 
 
-def start(cell: Cell, decide: Decide, execution: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def start(
+    cell: Cell,
+    execution: str,
+    given: Mapping[str, Any],
+    decide: Decide = plan,
+) -> dict[str, Any]:
     """The beginning of an execution that brought no order: by hand, by the calendar, by a nudge.
 
     What was asked for counts for half an hour, in this plan and the ticks' that follow. Raises
@@ -195,7 +201,7 @@ def start(cell: Cell, decide: Decide, execution: str, given: Mapping[str, Any]) 
     with _planning(cell):
         if ask is not None:
             cell.store.ask(ask)
-        order = planned(cell, decide, reason).order
+        order = planned(cell, reason, decide).order
         verdict = "over"
         if not order.empty:
             verdict = "go" if _fly(cell, execution, order) == execution else "handed over"
@@ -207,13 +213,13 @@ def start(cell: Cell, decide: Decide, execution: str, given: Mapping[str, Any]) 
     }
 
 
-def again(cell: Cell, decide: Decide, state: Mapping[str, Any]) -> dict[str, Any]:
+def again(cell: Cell, state: Mapping[str, Any], decide: Decide = plan) -> dict[str, Any]:
     """In the middle of an execution: some pool had no capacity and is banned, so others are asked.
 
     Raises PlanningNow, GroupsAway, StoreAway.
     """
     with _planning(cell):
-        order = planned(cell, decide, f"{state['reason']}, again").order
+        order = planned(cell, f"{state['reason']}, again", decide).order
     return {
         "region": state["region"],
         "reason": state["reason"],

@@ -13,6 +13,7 @@ from control.domain.session import Session
 from control.services.peer_ports import Peer, PeerCalls, PeerStore
 from control.services.planner_ports import PlannerStore
 from control.services.scaling_ports import Scaling, ScalingStore
+from control.services.timetable_ports import Announcements, TimetableStore
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Waiting:
     pace_ms: float | None
 
 
-class Store(PeerStore, PlannerStore, ScalingStore, Protocol):
+class Store(PeerStore, PlannerStore, ScalingStore, TimetableStore, Protocol):
     """Slots, leases and sessions; docs/store.md says what each call does to the state.
 
     Raises StoreAway when it does not answer.
@@ -183,6 +184,7 @@ class Records(Protocol):
     def upsert(self, rows: Sequence[dict[str, Any]]) -> None: ...
     def add_key(self, digest: str, tenant: str, role: str) -> None: ...
     def key(self, digest: str) -> dict[str, Any] | None: ...
+    def attended(self, rows: Sequence[dict[str, Any]]) -> None: ...
     def ping(self) -> None: ...
 
 
@@ -239,6 +241,8 @@ class Cell:
     """None: nodes come and go by hand."""
     home: str = ""
     """The cell that keeps the records."""
+    announcements: Announcements | None = None
+    """The timetable's truth; None where another cell is home."""
     edge_key: str = ""
     """What the edge sends with clients' calls; empty: clients may call past it."""
     warm_rooms: int = 1

@@ -124,6 +124,8 @@ class Scaling:
     """Nodes of all pools together."""
     boot_limit_s: float
     """A node that announces no slots by then is given up, as its launching hook does."""
+    policy: Mapping[str, float] = field(default_factory=dict)
+    """The planner's settings that are to be other than its own, by name."""
 
 
 class GroupsAway(Exception):
@@ -240,5 +242,11 @@ class ScalingStore(Protocol):
         """Slots by type, as its ready workers told last."""
 
     def put_measured(self, slots: Mapping[str, int]) -> None: ...
+    def note_demand(self, number: int, value: float) -> float | None:
+        """The greatest value of that bin so far is kept; answers the bin before it's."""
+
+    def demand(self, first: int) -> dict[int, float]:
+        """Values by bin from ``first`` on; older ones are forgotten."""
+
     def price_list(self) -> PriceList | None: ...
     def put_price_list(self, prices: PriceList) -> None: ...

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Bench = Callable[[Path, bool, Callable[[str], None]], "dict[str, Figure]"]
 """(folder of the results, quick, where progress is told) -> figures by name."""
 
-BENCHES = ("control", "placement", "load", "engine", "stream")
+BENCHES = ("control", "placement", "load", "engine", "stream", "fleet")
 """Each is the function of its name in the module of its name, imported when it runs: the command's
 help needs the names, and none of what they measure."""
 

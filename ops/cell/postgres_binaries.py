@@ -72,9 +72,12 @@ def _copied(package: Path, target: Path) -> Path:
         shutil.copytree(package / "pginstall", part / _PACKAGE / "pginstall", symlinks=True)
         if libraries.is_dir():
             shutil.copytree(libraries, part / libraries.name)
-        # Another cell may have been quicker: its copy is as good.
-        if not target.exists():
+        try:
             part.rename(target)
+        except OSError:
+            # Another cell may have been quicker: its copy is as good.
+            if not target.exists():
+                raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return binaries

@@ -10,6 +10,8 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +52,27 @@ class _Store:
             self.sent += 1
 
 
+@dataclass(frozen=True)
+class _Named:
+    """A property that names a file of this disk: the way to it in its template, and the file."""
+
+    way: tuple[str | int, ...]
+    file: Path
+
+    @property
+    def is_template(self) -> bool:
+        return self.way[-1] == _NESTED
+
+
 class Packager:
     """Reads a built template once, and uploads it to any region; threads may share it."""
 
     def __init__(self, template: Path) -> None:
         """Raises PackageError."""
         self._root = template.resolve()
-        self._templates: dict[Path, dict[str, Any]] = {}
+        self._texts: dict[Path, str] = {}
+        """Of the templates, as JSON."""
+        self._named: dict[Path, list[_Named]] = {}
         self._digests: dict[Path, str] = {}
         """Of the files that templates name."""
         self._collect(self._root)
@@ -70,23 +86,27 @@ class Packager:
         return Upload(url, store.sent)
 
     def _collect(self, template: Path) -> None:
-        data = self._templates[template] = read_template(template)
-        for _, name, path in _named(template, data):
-            if name != _NESTED:
-                self._digests[path] = sha256(path)
-            elif path not in self._templates:
-                self._collect(path)
+        data = read_template(template)
+        self._texts[template] = json.dumps(data, default=str)
+        named = self._named[template] = list(_named(template, data, ()))
+        for one in named:
+            if not one.is_template:
+                self._digests[one.file] = sha256(one.file)
+            elif one.file not in self._texts:
+                self._collect(one.file)
 
     def _place(self, template: Path, store: _Store, placed: dict[Path, str]) -> str:
         """Stores the template, and those nested in it before it; its address."""
         if template in placed:
             return placed[template]
-        data = json.loads(json.dumps(self._templates[template], default=str))
-        for properties, name, path in _named(template, data):
-            if name == _NESTED:
-                properties[name] = self._place(path, store, placed)
-            else:
-                properties[name] = f"s3://{store.bucket}/{_key(path, self._digests[path])}"
+        data = json.loads(self._texts[template])
+        for one in self._named[template]:
+            *way, name = one.way
+            reduce(getitem, way, data)[name] = (
+                self._place(one.file, store, placed)
+                if one.is_template
+                else f"s3://{store.bucket}/{_key(one.file, self._digests[one.file])}"
+            )
         text = json.dumps(data).encode()
         digest = hashlib.sha256(text).hexdigest()
         store.put(f"{PREFIX}{digest}.json", text, digest)
@@ -98,12 +118,14 @@ def _key(file: Path, digest: str) -> str:
     return f"{PREFIX}{digest}{file.suffix}"
 
 
-def _named(template: Path, data: Any) -> Iterator[tuple[dict[str, Any], str, Path]]:
-    """Whatever names a file of this disk, in resources or in what they share: the properties, which
-    of them, and the file. Raises PackageError."""
-    inner = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
-    for one in inner:
-        yield from _named(template, one)
+def _named(template: Path, data: Any, way: tuple[str | int, ...]) -> Iterator[_Named]:
+    """Whatever names a file of this disk, in resources or in what they share.
+
+    Raises PackageError.
+    """
+    lists = enumerate(data) if isinstance(data, list) else ()
+    for key, one in data.items() if isinstance(data, dict) else lists:
+        yield from _named(template, one, (*way, key))
     for name in (*_FILES, _NESTED):
         value = data.get(name) if isinstance(data, dict) else None
         if not isinstance(value, str) or value.startswith(("https://", "s3://")):
@@ -111,4 +133,4 @@ def _named(template: Path, data: Any) -> Iterator[tuple[dict[str, Any], str, Pat
         path = (template.parent / value).resolve()
         if not path.is_file():
             raise PackageError(f"{template}: {name} {value} is no file; run make package")
-        yield data, name, path
+        yield _Named((*way, name), path)

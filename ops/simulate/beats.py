@@ -155,6 +155,20 @@ class Beats(Steps):
         self._refresh(worker_id)
         return True
 
+    def retire(self, worker_id: str) -> bool:
+        """Fences a worker that takes no lease now and has none; see retire.lua."""
+        state, worker = self.state, self.state.workers.get(worker_id)
+        if state.used.get(worker_id, 0) > 0:
+            return False
+        if worker is None:
+            return True
+        serves = worker.state == "ready" and worker.slots > 0 and self._alive(worker_id)
+        if serves and worker.order is not None and worker_id not in state.desired:
+            return False
+        state.desired.add(worker_id)
+        self._refresh(worker_id)
+        return True
+
     def deregister(self, worker_id: str, registration: int) -> bool:
         self._forget()
         state, worker = self.state, self.state.workers.get(worker_id)

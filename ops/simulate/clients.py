@@ -25,14 +25,22 @@ class SimClient:
     """``accepted`` are the session ids it was given; ``told`` is what it knows at the end."""
 
     def __init__(
-        self, world: World, cell: Cell, number: int, tenant: str, empty: Callable[[str], None]
+        self,
+        world: World,
+        cell: Cell,
+        number: int,
+        tenant: str,
+        empty: Callable[[str], None],
+        class_id: str | None = None,
     ) -> None:
         self.world, self.cell = world, cell
         self.accepted: list[str] = []
         self.told = "nothing yet"
         weight, most_sessions = LINES[tenant]
         self._caller = Caller(tenant, "client", most_sessions, weight)
-        self._ask = CreateSession(lesson_id=f"lesson-{number}", wait=world.rng.random() < 0.85)
+        self._ask = CreateSession(
+            lesson_id=f"lesson-{number}", wait=world.rng.random() < 0.85, class_id=class_id
+        )
         self._key = f"key-{number}" if world.rng.random() < 0.3 else None
         self._empty_room = empty
         self._backoff = Backoff(world, 500, 4_000)

@@ -6,8 +6,10 @@ from typing import Any
 
 from control.services.ports import Ended, Placing, Pulse, Reaped
 from ops.simulate.beats import Run
+from ops.simulate.holds import Choice
 from ops.simulate.model import ModelStore
 from ops.simulate.slots import DEAD_MS
+from ops.simulate.state import Named
 
 
 class DropForgetsTheCount(ModelStore):
@@ -176,10 +178,43 @@ class LessonStartsTwice(ModelStore):
         return super().place(ask)
 
 
+class AHeartbeatOpens(ModelStore):
+    """A closed worker is open again when it is heard."""
+
+    def heartbeat(self, worker_id: str, registration: int, heard: dict[str, Any]) -> Pulse | None:
+        worker = self.state.workers.get(worker_id)
+        if worker is not None and worker.order is None:
+            worker.order = 0.0
+        return super().heartbeat(worker_id, registration, heard)
+
+
+class ClosingKeepsWhatIsHeld(ModelStore):
+    """Slots stay held on a worker that is to be emptied."""
+
+    def _unhold(self, name: str, slots: int = -1) -> None:
+        del name, slots
+
+
+class HeldSlotsNeverRunOut(ModelStore):
+    """What nobody of the class took stays taken."""
+
+    def _due(self, deadlines: dict[str, int], limit: int) -> list[str]:
+        return [one for one in super()._due(deadlines, limit) if one not in self.state.held]
+
+
+class ASlotIsHeldAndTaken(ModelStore):
+    """Who takes a held slot does not give it back."""
+
+    def _choose_held(self, named: Named | None, avatar: str, excluded: set[str]) -> Choice:
+        chosen, seen, _ = super()._choose_held(named, avatar, excluded)
+        return chosen, seen, None
+
+
 MUTANTS: tuple[type[ModelStore], ...] = (
     DropForgetsTheCount, ConfirmTakesAnyGeneration, FinishTakesAnyGeneration, ReaperSkipsOne,
     TheDeadAreNotReaped, AffinityToTheDead, HeartbeatOverwritesTheCount, NoSlotCheck, NoAdoption,
     NobodyIsHanded, NothingIsRevoked, UnrunIsKept, NoGrace, AnyCallCountsAsHeard,
     GenerationsStartAgain, RegisterKeepsTheFormerLife, NobodyDrivesAgain, LostIsNotTold,
-    LessonStartsTwice,
+    LessonStartsTwice, AHeartbeatOpens, ClosingKeepsWhatIsHeld, HeldSlotsNeverRunOut,
+    ASlotIsHeldAndTaken,
 )  # fmt: skip

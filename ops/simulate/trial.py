@@ -17,6 +17,7 @@ from control.services.ports import Cell, Store, StoreAway, WorkerRefused
 from ops.simulate.clients import LINES, SimClient
 from ops.simulate.machine import SimStates
 from ops.simulate.model import ModelStore
+from ops.simulate.planner import CLASS, SimPlanner
 from ops.simulate.ports import NoPeers, SimQueue, SimRecords, SimRooms, SimWorkerCalls
 from ops.simulate.watch import WatchedStore
 from ops.simulate.workers import SimWorker, Stream
@@ -116,13 +117,21 @@ class Trial:
         burst_ms = rng.randint(5_000, 60_000)
         for number in range(rng.randint(10, 20)):
             tenant = rng.choice(sorted(LINES))
-            client = SimClient(world, self.cell, number, tenant, self._emptied)
-            self.clients.append(client)
             in_class = number < 7
+            class_id = CLASS if in_class else None
+            client = SimClient(world, self.cell, number, tenant, self._emptied, class_id)
+            self.clients.append(client)
             start_ms = burst_ms + rng.randint(0, 800) if in_class else rng.randint(4_000, 75_000)
             world.at(start_ms, client.begin)
         world.at(rng.randint(0, 60_000), self._tick)
         world.at(1_000, self._sweep)
+        if rng.random() < 0.6:
+            planner = SimPlanner(world, self.cell, sorted(self.fleet), rng.choice(sorted(LINES)))
+            world.at(rng.randint(3_000, 30_000), lambda: self._plan(planner))
+
+    def _plan(self, planner: SimPlanner) -> None:
+        self.world.at(self.world.rng.randint(2_000, 12_000), lambda: self._plan(planner))
+        self.states.run(lambda _: planner.say(), {})
 
     def _tick(self) -> None:
         self.world.at(60_000, self._tick)
@@ -227,7 +236,16 @@ class Trial:
                 yield f"{sid} still starts, long after the last fault"
             if not kept.session.is_open and not kept.session.reason:
                 yield f"{sid} {kept.session.status} and nobody says why"
+        yield from self._planned()
         yield from self._promises()
+
+    def _planned(self) -> Iterator[str]:
+        """What the planner said last is so."""
+        for lease, (name, _) in self.model.state.held.items():
+            yield f"a slot leaked: {lease} is held on {name}, long after its end"
+        for name, worker in self.model.state.workers.items():
+            if worker.order is None:
+                yield f"{name} is closed though the planner opened it"
 
     def _promises(self) -> Iterator[str]:
         """Every accepted lesson was served, or its failure told."""
@@ -247,6 +265,9 @@ class Trial:
             "ended": counts.get("ended", 0),
             "failed": counts.get("failed", 0),
             "failovers": self.failovers,
+            "in_held_slots": sum(
+                bool(kept.session.why.get("held")) for kept in self.model.state.sessions.values()
+            ),
             **self.model.repairs(),
         }
 

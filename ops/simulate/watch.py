@@ -13,7 +13,7 @@ from ops.simulate.world import World
 
 CHANGES = frozenset({
     "place", "place_again", "confirm", "finish", "register", "heartbeat", "deregister", "drain",
-    "reap",
+    "reap", "order", "hold", "unhold",
 })  # fmt: skip
 
 
@@ -24,6 +24,7 @@ class WatchedStore:
         self._world, self._model, self._fleet = world, model, fleet
         self.leavers: set[str] = set()
         self._held: list[str] = []
+        self._order: float | None = 0.0
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def call(*given: Any) -> Any:
@@ -49,12 +50,13 @@ class WatchedStore:
         return getattr(self._model, name)(*given)
 
     def _judged(self, name: str, given: tuple[Any, ...]) -> Any:
-        heard = dict(self._model.state.hb)
+        heard, leases = dict(self._model.state.hb), dict(self._model.state.lease)
         before = self._before(name, given)
         answer = self._plain(name, given)
         for words in self._model.check():
             self._world.problem(f"{words} (after {name})")
         self._judge_deaths(name, given, heard)
+        self._judge_leases(name, leases)
         self._judge(name, given, before, answer)
         return answer
 
@@ -67,6 +69,8 @@ class WatchedStore:
             self._held = [sid for sid, (on, _) in state.lease.items() if on == given[0]]
             return state.boots.get(given[0])
         if name == "heartbeat":
+            worker = state.workers.get(given[0])
+            self._order = worker.order if worker else 0.0
             return {
                 sid: state.sessions[sid].session.generation
                 for sid, generation, live, *_ in given[2]["running"]
@@ -88,6 +92,8 @@ class WatchedStore:
             for session_id, _ in answer.revoked:
                 if session_id in before:
                     problem(f"{session_id} ran and was revoked though nobody else has its lease")
+            if state.workers[given[0]].order != self._order:
+                problem(f"a heartbeat changed the order of {given[0]}")
         elif isinstance(answer, Placed):
             self._judge_placed(given, answer)
         elif name == "register":
@@ -96,6 +102,17 @@ class WatchedStore:
                 problem(f"{given[0]} started anew and still has leases")
             if before == given[1]["boot"] and not set(self._held) <= set(held):
                 problem(f"{given[0]} registered twice in one life and lost leases")
+
+    def _judge_leases(self, name: str, before: dict[str, tuple[str, int]]) -> None:
+        """A closed worker gets nothing new; what the planner says costs nobody a lease."""
+        state = self._model.state
+        for session_id in state.lease.keys() - before.keys() - state.adopted:
+            worker = state.workers.get(state.lease[session_id][0])
+            if worker is not None and worker.order is None:
+                self._world.problem(f"{session_id} was placed on a closed worker by {name}")
+        if name in ("order", "hold", "unhold"):
+            for session_id in before.keys() - state.lease.keys():
+                self._world.problem(f"{name} took the lease of {session_id}")
 
     def _judge_placed(self, given: tuple[Any, ...], answer: Placed) -> None:
         session = self._model.session(answer.session_id)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from ops.bench.load import load
+
+pytestmark = pytest.mark.alone
 
 
 def test_every_client_is_served_or_told_why(tmp_path: Path) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from ops.bench.failover import run
+
+pytestmark = pytest.mark.alone
 
 
 def test_after_the_primarys_death_nothing_is_oversold_leaked_or_forgotten(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from control.domain.session import cell_of
 from ops.cell.cells import Cells
 from ops.cell.prepare import TENANT
 
+pytestmark = pytest.mark.alone
+
 EAST, WEST, EUROPE = "us-east-1", "us-west-2", "eu-central-1"
 SLOTS = 6
 SERVED_WITHIN_S = 30.0

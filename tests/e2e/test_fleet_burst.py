@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -90,12 +89,13 @@ def burst(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Burst]:
         state_dir=tmp_path_factory.mktemp(NAME),
         worker_module=LIGHT,
         worker_env={"RAPIDO_SLOTS": str(SLOTS)},
-        functions_env={"RAPIDO_SCHEDULE_SCALE": "12", "RAPIDO_POLICY": json.dumps(QUICK)},
+        functions_env={"RAPIDO_SCHEDULE_SCALE": "12"},
         autoscale=Autoscale(
             start_nodes=1,
             most_nodes=8,
             boot_s=(0.5, 1.5),
             capacity=dict.fromkeys(WITHOUT_CAPACITY, 1.0),
+            policy=QUICK,
         ),
     ) as cell:
         yield Burst(cell)

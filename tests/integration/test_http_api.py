@@ -404,6 +404,38 @@ def test_a_ticket_tells_its_place_and_can_be_given_back(
     client.http.delete(tickets[1]["status_url"])
 
 
+def test_a_class_takes_its_held_slot_while_others_wait_and_operators_see_both(
+    cell: Cell, client: Client, make: Make
+) -> None:
+    worker = make(slots=2)
+    store = ValkeyStore(cell.store_url, cell.name, "us-east-1")
+    store.hold(_tenant(cell), "9a", 1, time.time() + 600)
+    store.order({worker.name: -0.5})
+    operator = Client(cell, cell.operator_key)
+    (view,) = [
+        one
+        for one in operator.http.get("/api/v1/workers").json()["workers"]
+        if one["worker_id"] == worker.name
+    ]
+
+    walk_ins = [client.create() for _ in range(2)]
+    pupil = client.create(class_id="9a")
+
+    assert (view["used"], view["held"], view["order"]) == (1, 1, -0.5)
+    assert operator.http.get("/api/v1/fleet").json()["held"] == 0
+    assert [one.status_code for one in (*walk_ins, pupil)] == [201, 202, 201]
+    made = client.until(pupil.json()["session_id"], "live")
+    assert (made["class_id"], made["worker_id"]) == ("9a", worker.name)
+    why = client.http.get(f"/api/v1/sessions/{made['session_id']}/why").json()
+    assert (why["held"], why["candidates"][0]["order"]) == (True, -0.5)
+    client.http.delete(walk_ins[1].json()["status_url"])
+
+
+def test_a_class_without_a_name(client: Client) -> None:
+    problem_ = problem(client.create(class_id=""), 422, "invalid-request")
+    assert problem_["errors"][0]["field"] == "class_id"
+
+
 def test_a_forged_or_foreign_ticket(cell: Cell, client: Client, make: Make) -> None:
     make(slots=1)
     client.until(client.create("holds it").json()["session_id"], "live")

@@ -186,6 +186,22 @@ def test_a_full_cell_hands_the_request_over_and_the_session_is_the_peers(world: 
     assert [one["session_id"] for one in worker.started] == [made["session_id"]]
 
 
+def test_a_class_stays_where_a_slot_is_held_for_it_and_is_handed_over_by_name(
+    world: World,
+) -> None:
+    world.east.worker(1)
+    world.west.worker(2)
+    tenant = "demo"
+    assert world.east.store.hold(tenant, "9a", 1, time.time() + 600).count == 1
+    world.know(world.east, world.west, free=2)
+
+    first, second = (world.east.create(lesson(), class_id="9a").json() for _ in range(2))
+
+    assert [one["region"] for one in (first, second)] == [EAST, WEST]
+    assert first["class_id"] == second["class_id"] == "9a"
+    assert [one.came for one in world.west.store.observe().classes] == [1]
+
+
 def test_what_is_handed_over_keeps_to_the_tenants_quota(world: World) -> None:
     key = "rk_" + secrets.token_urlsafe(32)
     facts = {"tenant": "small", "role": "client", "most_sessions": 1}

@@ -16,6 +16,8 @@ import pytest
 from ops.cell.cell import Cell
 from tests.integration.saga_worker import SagaWorker
 
+pytestmark = pytest.mark.alone
+
 CLIENTS, LESSONS_EACH = 32, 2
 WORKERS, SLOTS = 5, 4
 

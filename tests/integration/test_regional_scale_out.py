@@ -100,6 +100,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         state_dir=tmp_path_factory.mktemp(NAME),
         worker_module=LIGHT,
         autoscale=Autoscale(start_nodes=1, most_nodes=10, boot_s=(0.2, 0.6)),
+        functions_env={"RAPIDO_FLEET_POLICY": json.dumps({"review_s": 1.0, "hold_s": 0.0})},
     ) as cell:
         yield Fleet(cell)
 
@@ -117,6 +118,11 @@ def test_slots_asked_for_by_hand_are_there_when_it_has_succeeded(fleet: Fleet) -
     (report, *_) = fleet.store.reports(1)
     assert (report["reason"], report["missing"]) == ("an exam", 0)
     assert fleet.store.flight() is None
+    operator = CellClient(fleet.cell.url, fleet.cell.operator_key)
+    told = operator.call("GET", "/api/v1/fleet/plans?limit=50")
+    (mine,) = (one for one in told["plans"] if one["reason"] == "an exam")
+    assert mine["plan"]["why"]
+    assert report in told["reports"]
     # a type may bring less than was published: that is measured now, and planned with
     until(lambda: fleet.slots(25), 120)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from cfnlint.decode.cfn_yaml import load
 from valkey.exceptions import NoPermissionError
 
 from control.adapters.store import ValkeyStore
+from control.domain.fleet.timetable import PlannedClass
 from ops.cell.files import ROOT
 from ops.cell.supervisor import Supervisor
 from ops.cell.valkey_cluster import start_valkey_cluster
@@ -83,6 +85,17 @@ def test_a_session_lives_and_ends_by_the_stores_user(desk: tuple[Desk, ValkeySto
     assert store.spend("school", 5) == 0
     assert [one["worker_id"] for one in store.workers()] == ["w-1"]
     assert store.page(None, None, 10)[0][0].status == "ended"
+    assert store.hold("school", "9a", 1, time.time() + 60).count == 1
+    assert store.observe().held == 1
+    assert store.order({"w-1": None}).leases == {"w-1": 0}
+    assert store.unhold("school", "9a").count == 0
+    planned = PlannedClass("school", "9a", time.time(), 2700.0, 24.0)
+    store.put_timetable("1.1", [planned])
+    assert store.timetable() == (planned,)
+    assert store.timetable_version() == "1.1"
+    assert store.unlearnt([planned]) == (planned,)
+    assert store.learn(planned, 20)
+    assert len(store.attendances().known) == 1
     assert store.drain("w-1")
 
 

@@ -1,4 +1,5 @@
-"""Every choice of a thousand can be made again from what was kept, and comes out the same."""
+"""Every choice of a thousand can be made again from what was kept, and comes out the same,
+whatever order the planner put the workers in, and whether a slot was held for the class or not."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ from ops.client import replayed
 from tests.integration.test_store import Desk
 
 SESSIONS = 1_000
+CLASSES = ["9a", "9b", "10c"]
+ORDERS = [0.0, 0.0, 0.04, -0.3, -1.0, None]
 
 
 @pytest.fixture
@@ -25,16 +28,26 @@ def test_the_replay_agrees_for_every_session_of_a_thousand(desk: Desk) -> None:
     for name in slots:
         desk.worker(name, slots[name], avatars=chance.choice(avatars))
     open_ones: list[str] = []
-    disagree, placed = [], 0
+    disagree, placed, held = [], 0, 0
 
     while placed < SESSIONS:
         desk.now_ms += chance.randrange(400)
         name = chance.choice(list(slots))
         late = chance.choice([0.0, 3.3, 17.0, 90.0])
         desk.beat(name, slots[name], desk.running(name), avatars=chance.choice(avatars), late=late)
-        answer = desk.place(f"lesson {placed}", avatar=chance.choice(["demo", "fox", "owl"]))
+        if chance.random() < 0.2:
+            desk.store.order({chance.choice(list(slots)): chance.choice(ORDERS)})
+        if chance.random() < 0.1:
+            until_s = desk.now_ms / 1000 + 60
+            desk.store.hold("school", chance.choice(CLASSES), chance.randrange(60), until_s)
+        answer = desk.place(
+            f"lesson {placed}",
+            avatar=chance.choice(["demo", "fox", "owl"]),
+            class_id=chance.choice([None, *CLASSES]),
+        )
         if answer.outcome == "placed":
             placed += 1
+            held += desk.session(answer.session_id).why["held"]
             open_ones.append(answer.session_id)
             if chance.random() < 0.2:
                 desk.store.place_again(answer.session_id, 0)
@@ -47,3 +60,4 @@ def test_the_replay_agrees_for_every_session_of_a_thousand(desk: Desk) -> None:
             desk.store.finish(open_ones.pop(chance.randrange(len(open_ones))), 0, "ended", "done")
 
     assert disagree == []
+    assert held > 50

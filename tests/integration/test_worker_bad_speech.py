@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 
 from gpu_node.session import AvatarStream, Limits
+from ops.cell.ports import free_ports
 from tests.integration.test_worker_livekit import lesson, reports
 from tests.integration.worker_room import (
     Guest,
-    free_ports,
     make_studio,
     running_livekit,
     start_stream,
     tone,
 )
+
+pytestmark = pytest.mark.alone
 
 
 @pytest.fixture(scope="module")

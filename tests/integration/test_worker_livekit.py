@@ -31,6 +31,8 @@ from tests.integration.worker_room import (
     tone,
 )
 
+pytestmark = pytest.mark.alone
+
 BRIGHT, DARK = 190, 60
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import subprocess
 import time
 import urllib.error
@@ -29,6 +28,7 @@ from gpu_node.session import Limits, Studio
 from gpu_node.video import Video
 from gpu_node.warm import WarmRooms
 from ops.cell.livekit_binary import livekit_server
+from ops.cell.ports import free_ports
 
 KEY, SECRET = "APItestkey", "a-secret-of-thirty-two-characters-or-more"
 VIDEO = Video("vp8", "software", 1_200_000)
@@ -36,17 +36,6 @@ SIZE, BOX = 256, (64, 96, 128, 128)
 AVATAR_IDENTITY = "avatar"
 RATE_HZ = 24_000
 LOUD = 0.1
-
-
-def free_ports(count: int) -> list[int]:
-    """Free a moment ago."""
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 @contextmanager

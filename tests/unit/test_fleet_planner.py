@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from control.domain.errors import unavailable
+from control.domain.fleet.planning import replay
 from control.services import planner
 from control.services.planner import PlanningNow
 from control.services.scaling import count, report
@@ -42,9 +45,8 @@ def test_a_plan_that_changes_no_node_starts_nothing_and_is_kept(desk: FleetDesk)
 
     assert desk.workflows.started == {}
     (kept,) = desk.store.plans(10)
-    assert (kept["at_s"], kept["reason"], kept["why"]) == (
-        desk.now_s, "tick", {"said": ["by hand"]},
-    )  # fmt: skip
+    assert (kept["at_s"], kept["reason"]) == (desk.now_s, "tick")
+    assert kept["plan"]["why"] == {"said": ["by hand"]}
 
 
 def test_the_store_is_told_the_order_and_who_is_closed_and_reopened(desk: FleetDesk) -> None:
@@ -129,9 +131,9 @@ def test_two_ticks_at_once_plan_once(desk: FleetDesk) -> None:
     desk.boot(OD)
     inner: list[dict[str, Any]] = []
 
-    def decide(fleet: Any, outlook: Any) -> Any:
+    def decide(fleet: Any, outlook: Any, policy: Any) -> Any:
         inner.append(planner.tick(desk.cell, always(launch={OD: 7})))
-        return always(launch={OD: 1})(fleet, outlook)
+        return always(launch={OD: 1})(fleet, outlook, policy)
 
     told = planner.tick(desk.cell, decide)
 
@@ -143,7 +145,7 @@ def test_two_ticks_at_once_plan_once(desk: FleetDesk) -> None:
 def test_a_planner_that_failed_does_not_keep_the_next_from_planning(desk: FleetDesk) -> None:
     desk.boot(OD)
 
-    def broken(fleet: Any, outlook: Any) -> Any:
+    def broken(fleet: Any, outlook: Any, policy: Any) -> Any:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -241,12 +243,12 @@ def test_an_execution_by_hand_plans_for_the_slots_asked_for(desk: FleetDesk) -> 
     desk.boot(OD)
     asked: list[int] = []
 
-    def decide(fleet: Any, outlook: Any) -> Any:
+    def decide(fleet: Any, outlook: Any, policy: Any) -> Any:
         asked.append(fleet.asked)
-        return always(launch={OD: 1})(fleet, outlook)
+        return always(launch={OD: 1})(fleet, outlook, policy)
 
     given = {"region": "us-east-1", "slots": 60, "reason": "an exam"}
-    state = planner.start(desk.cell, decide, "by-hand-1", given)
+    state = planner.start(desk.cell, "by-hand-1", given, decide)
 
     assert (state["verdict"], state["reason"]) == ("go", "an exam")
     assert state["order"]["launch"] == {OD: 2}
@@ -263,7 +265,7 @@ def test_an_execution_by_hand_hands_its_plan_to_the_one_in_flight(desk: FleetDes
     first = planner.tick(desk.cell, always(launch={OD: 1}))["execution"]
     desk.pass_s(5)
 
-    state = planner.start(desk.cell, always(launch={SPOT: 1, OD: 2}), "by-hand-2", {})
+    state = planner.start(desk.cell, "by-hand-2", {}, always(launch={SPOT: 1, OD: 2}))
 
     assert state["verdict"] == "handed over"
     assert desk.store.flight() == first
@@ -275,10 +277,10 @@ def test_an_execution_by_hand_hands_its_plan_to_the_one_in_flight(desk: FleetDes
 def test_an_execution_by_hand_waits_for_a_planner_at_work(desk: FleetDesk) -> None:
     desk.boot(OD)
 
-    def decide(fleet: Any, outlook: Any) -> Any:
+    def decide(fleet: Any, outlook: Any, policy: Any) -> Any:
         with pytest.raises(PlanningNow):
-            planner.start(desk.cell, always(), "by-hand-3", {})
-        return always()(fleet, outlook)
+            planner.start(desk.cell, "by-hand-3", {}, always())
+        return always()(fleet, outlook, policy)
 
     assert planner.tick(desk.cell, decide)["planned"]
 
@@ -290,3 +292,15 @@ def test_the_last_thousand_plans_are_kept(desk: FleetDesk) -> None:
     plans = desk.store.plans(2000)
 
     assert (len(plans), plans[0]["at_s"], plans[-1]["at_s"]) == (1000, 1004, 5)
+
+
+def test_a_kept_plan_is_decided_again_from_what_it_was_decided_from(desk: FleetDesk) -> None:
+    desk.boot(OD)
+    for _ in range(14):
+        desk.lesson()
+
+    told = planner.tick(desk.cell)
+
+    (kept,) = desk.store.plans(1)
+    assert order_of(told).launch, "fourteen lessons do not fit on twelve slots"
+    assert json.loads(json.dumps(asdict(replay(kept)))) == kept["plan"]

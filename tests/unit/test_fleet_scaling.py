@@ -148,7 +148,7 @@ def test_nodes_are_waited_for_until_they_have_registered(desk: FleetDesk) -> Non
 
 
 def order_in_flight(desk: FleetDesk, **changes: Any) -> Order:
-    state = planner.start(desk.cell, always(**changes), "plan", {})
+    state = planner.start(desk.cell, "plan", {}, always(**changes))
     assert state["verdict"] == "go"
     return Order.read(state["order"])
 
@@ -178,9 +178,8 @@ def test_a_pool_without_capacity_is_banned_settled_and_planned_without(desk: Fle
     assert seen.verdict == "short"
     assert "capacity in us-east-1a" in "".join(seen.notes)
     assert desk.desired() == {OD: 2, SPOT: 1}, "the missing ones do not come later, uncounted"
-    state = planner.again(
-        desk.cell, always(launch={SPOT: 2, OD: 2}), {"region": "us-east-1", "reason": "tick"}
-    )
+    before = {"region": "us-east-1", "reason": "tick"}
+    state = planner.again(desk.cell, before, always(launch={SPOT: 2, OD: 2}))
     assert state["order"]["launch"] == {OD: 4}, "on demand as the last resort"
     assert list(desk.fleet().banned) == [SPOT]
     assert len(came) == 1
@@ -244,10 +243,10 @@ def test_what_cannot_be_asked_for_is_refused_in_words(given: dict[str, Any], tol
 
 def test_no_slots_asked_for_withdraws_what_was(desk: FleetDesk) -> None:
     desk.boot(OD)
-    planner.start(desk.cell, always(), "one", {"slots": 50})
+    planner.start(desk.cell, "one", {"slots": 50}, always())
     assert desk.fleet().asked == 50
 
-    planner.start(desk.cell, always(), "two", {"slots": 0, "reason": "called off"})
+    planner.start(desk.cell, "two", {"slots": 0, "reason": "called off"}, always())
 
     assert desk.fleet().asked == 0
 

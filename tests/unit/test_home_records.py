@@ -58,3 +58,5 @@ def test_nothing_is_written_past_the_home_cell() -> None:
         records.add_key("ab" * 32, "school", "client")
     with pytest.raises(RapidoError, match="home cell"):
         records.upsert([])
+    with pytest.raises(RapidoError, match="home cell"):
+        records.attended([])

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from gpu_node.inference import Work
 from gpu_node.metrics import Metrics
@@ -14,6 +15,8 @@ from gpu_node.pacing import Pacer
 from gpu_node.pcm import PcmFormat
 from gpu_node.performance import Performance
 from gpu_node.segment import Segment
+
+pytestmark = pytest.mark.alone
 
 SOUND = np.zeros(1920, np.int16)
 

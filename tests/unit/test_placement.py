@@ -76,6 +76,26 @@ def test_the_choice_is_never_worse_than_the_margin(found: list[Scored]) -> None:
     assert chosen.holds_avatar or not any(one.holds_avatar for one in near)
 
 
+def test_the_planners_order_goes_over_load_and_avatar() -> None:
+    empty = terms("spot", 1.0, slots=24, used=0, lateness_ms=0.0, holds_avatar=True, order=-1.0)
+    busy = terms("on-demand", 1.0, slots=24, used=23, lateness_ms=0.0, holds_avatar=False)
+
+    assert choose([empty, busy]) is busy
+    assert choose([empty]) is empty
+
+
+@pytest.mark.parametrize(
+    ("order", "text"), [(0.0, "0"), (-0.0, "0"), (-1.0, "-1"), (0.123456789, "0.123457")]
+)
+def test_an_order_is_kept_to_six_digits(order: float, text: str) -> None:
+    assert placement.order_text(order) == text
+    assert placement.order_of(text) == pytest.approx(order, abs=1e-6)
+
+
+def test_a_closed_worker_has_no_order() -> None:
+    assert placement.order_of(placement.order_text(None)) is None
+
+
 def test_room_in_the_region_of_both() -> None:
     assert nearest_server([WEST, EAST, EUROPE], NEW_YORK, EAST.at) is EAST
 

@@ -35,7 +35,7 @@ def test_a_thousand_seeds_oversell_nothing_leak_nothing_and_leave_nobody_untold(
 def test_a_trial_is_no_idle_one() -> None:
     figures = [result.figures for result in trials(1, 10)]
 
-    for name in ("accepted", "live", "ended", "failed", "failovers", "revoked"):
+    for name in ("accepted", "live", "ended", "failed", "failovers", "revoked", "in_held_slots"):
         assert sum(one.get(name, 0) for one in figures) > 0, name
 
 
@@ -53,6 +53,8 @@ def test_a_seed_is_the_same_run_again() -> None:
         mutants.NothingIsRevoked,
         mutants.NobodyIsHanded,
         mutants.TheDeadAreNotReaped,
+        mutants.AHeartbeatOpens,
+        mutants.ASlotIsHeldAndTaken,
     ],
 )
 def test_a_bug_in_the_store_is_noticed(mutant: type[ModelStore]) -> None:

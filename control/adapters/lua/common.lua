@@ -143,8 +143,10 @@ local function best_of(names, scores, avatar, excluded, given)
       local points, begun = scores[i], tonumber(starts[i]) or 0
       local stands, avatars = string.match(known[i], '^(%d+|[^|]+|%d+|%a+|?[^|,]*)|(.*)$')
       local holds = string.find(avatars, mine, 1, true) ~= nil
-      seen[#seen + 1] = name .. ':' .. stands .. ':' .. ((used[i] or 0) - given) .. ':' .. begun
-        .. ':' .. (holds and '1' or '0')
+      local taken = used[i] or '0'
+      if given > 0 then taken = taken - given end
+      seen[#seen + 1] = name .. ':' .. stands .. ':' .. taken .. ':' .. begun .. ':'
+        .. (holds and '1' or '0')
       local head = {name, points, stands}
       if begun < START_CAP then
         best = best or head

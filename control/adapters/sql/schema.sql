@@ -46,3 +46,38 @@ select tenant,
 from sessions
 where live_at is not null
 group by 1, 2;
+
+-- What clients announce, one row a class. `shares` maps a region to its part of the learners.
+create table if not exists timetable (
+  tenant       text not null,
+  class_id     text not null,
+  start_at     timestamptz not null,
+  end_at       timestamptz not null check (end_at > start_at),
+  expected     integer not null check (expected > 0),
+  shares       jsonb not null,
+  hold         integer not null check (hold between 0 and expected),
+  hold_s       integer not null,
+  announced_at timestamptz not null default now(),
+  primary key (tenant, class_id)
+);
+create index if not exists timetable_of_tenant on timetable (tenant, start_at, class_id);
+create index if not exists timetable_by_start on timetable (start_at, tenant, class_id);
+
+-- One row: the version grows with every change of the timetable, in the change's own transaction,
+-- so that who saw a version has seen all that it stands for. Its lock puts changes in a line.
+create table if not exists timetable_version (
+  only_row boolean primary key default true check (only_row),
+  version  bigint not null
+);
+insert into timetable_version (version) values (1) on conflict do nothing;
+
+-- How many of an announced class came, one row a class, its start and region.
+create table if not exists attendance (
+  tenant    text not null,
+  class_id  text not null,
+  region    text not null,
+  start_at  timestamptz not null,
+  announced double precision not null,
+  came      integer not null,
+  primary key (tenant, class_id, region, start_at)
+);

@@ -9,7 +9,7 @@ FIRST_GUESS_ABSENT = 0.15
 """Share of a class that stays away, of a tenant and hour that nothing is known of."""
 _GUESS_WEIGHS = 20.0
 """Learners' worth of belief in the first guess."""
-_FADES = 0.98
+FADES = 0.98
 """Of what was learnt, what counts still after another class."""
 
 
@@ -49,7 +49,7 @@ class Attendance:
 
     def learn(self, announced: float, came: float) -> Attendance:
         """With one more class, that is over or as good as."""
-        return Attendance(self.announced * _FADES + announced, self.came * _FADES + came)
+        return Attendance(self.announced * FADES + announced, self.came * FADES + came)
 
 
 def hour_of(start_s: float) -> int:

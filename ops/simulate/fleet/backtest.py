@@ -1,4 +1,4 @@
-"""How good the forecast was: a quarter of an hour ahead, against taking the present for the future."""
+"""How good the forecast was a quarter of an hour ahead, against expecting what is now."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from control.domain.fleet import forecast
 from control.domain.fleet.forecast import Now, Profile
 from control.domain.fleet.timetable import Attendances, PlannedClass
-from ops.simulate.fleet.scalers import MONDAY_S
+from ops.simulate.fleet.inputs import Inputs
+from ops.simulate.fleet.scalers import MONDAY_S, as_planned
 from ops.simulate.fleet.weeks import Announced, Lesson
 
 AHEAD_BINS = 3
@@ -31,26 +32,19 @@ class Errors:
 
 
 def errors(
-    lessons: Sequence[Lesson],
-    classes: Sequence[Announced],
-    region: str,
-    profile: Profile | None,
-    judged: tuple[float, float],
-    attendances: Attendances,
+    inputs: Inputs, region: str, profile: Profile | None, attendances: Attendances
 ) -> Errors:
-    """At each bin's begin of ``judged``, for the greatest number of sessions in the bin that lies
+    """At each bin's begin of the judged week, for the greatest number of sessions in the bin
+    that lies
     15 minutes ahead; persistence takes the greatest of the last five minutes."""
-    begin_s, end_s = judged
-    mine = [one for one in lessons if one.region == region]
-    announced = {one.class_id: one for one in classes if one.region == region}
+    begin_s, end_s = inputs.judged
+    mine = [one for one in inputs.lessons if one.region == region]
+    announced = {one.class_id: one for one in inputs.classes if one.region == region}
     live = _samples(mine, begin_s, end_s)
     other = _samples([one for one in mine if one.class_id not in announced], begin_s, end_s)
     live_bins, other_bins = (part.reshape(-1, _EACH).max(axis=1) for part in (live, other))
     by_class = _open_by_class(mine, announced)
-    planned = [
-        PlannedClass("", c.class_id, MONDAY_S + c.start_s, c.duration_s, c.expected, MONDAY_S + c.known_at_s)
-        for c in announced.values()
-    ]  # fmt: skip
+    planned = [as_planned(one) for one in announced.values()]
     missed, stayed = [], []
     for number in range(1, len(live_bins) - AHEAD_BINS):
         at_s = begin_s + number * forecast.BIN_S

@@ -25,7 +25,7 @@ _SAMPLE_S = 30.0
 def usd(
     region: Region, lessons: Sequence[Lesson], policy: Policy, begin_s: float, end_s: float
 ) -> float:
-    """Dollars of one region from ``begin_s`` to ``end_s``; lessons of other regions are left out."""
+    """Dollars of one region from ``begin_s`` to ``end_s``, for its own lessons."""
     mine = [one for one in lessons if one.region == region.name]
     boot_s = max(PUBLISHED[pool.type].boot_s for pool in region.zones)
     needs = peaks(mine, begin_s, end_s, boot_s)

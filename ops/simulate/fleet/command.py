@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.terminal import console
+from ops.terminal import Json, console, print_fault
 
 if TYPE_CHECKING:
     from ops.simulate.fleet.inputs import Inputs
     from ops.simulate.fleet.trial import Week
 
-PRICES = Path(__file__).parents[2] / "deploy/prices/gpu.csv"
 LEARNING_DAYS = 28
 
 
@@ -60,7 +59,7 @@ def simulate_fleet(
         Path | None, typer.Option(help="Write the weeks as CSV files there, and stop.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Where pictures and figures go.")] = Path("out/fleet"),
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: Json = False,
 ) -> None:
     """A week of the fleet in seconds: the shipped planner against other policies.
 
@@ -69,6 +68,7 @@ def simulate_fleet(
 
     Example: rapido simulate fleet --seed 21 --policy planner --policy buffer --buffer 0.5
     """
+    from control.adapters import published_prices
     from ops.simulate.fleet import inputs as files
 
     given = (demand, timetable, capacity)
@@ -78,9 +78,9 @@ def simulate_fleet(
         if demand and timetable and capacity:
             read = files.read(demand, timetable, capacity)
         else:
-            read = files.seeded(seed, days, scale, files.listed_prices(PRICES))
+            read = files.seeded(seed, days, scale, files.listed_prices(published_prices.GPU))
     except files.InputError as error:
-        console.print(str(error), style="red", highlight=False, markup=False)
+        print_fault(error)
         raise typer.Exit(2) from error
     if write is not None:
         for path in files.write(read, write):
@@ -106,6 +106,7 @@ def _run(
 ) -> Week:
     from dataclasses import replace
 
+    from control.domain.fleet.planning import CHEAPEST, Policy
     from ops.simulate.fleet import trial
     from ops.simulate.fleet.scalers import Buffer, Published
 
@@ -113,7 +114,7 @@ def _run(
         return trial.under(read, Buffer("g5.2xlarge", free_share), hand_over)
     if name is PolicyName.PUBLISHED:
         return trial.under(read, Published(), hand_over)
-    policy = replace(trial.DEFAULT if name is PolicyName.PLANNER else trial.ALL_SPOT, **chosen)
+    policy = replace(Policy() if name is PolicyName.PLANNER else CHEAPEST, **chosen)
     return trial.planned(read, policy, hand_over=hand_over)
 
 

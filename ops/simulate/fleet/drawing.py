@@ -48,7 +48,7 @@ def slots(week: Week, title: str, path: Path, days: tuple[float, float] = (0.0, 
 
 
 def policies(weeks: Mapping[str, Week], bounds_usd: Mapping[str, float], path: Path) -> None:
-    """Dollars, rejections, waits and interruptions of each policy; ``bounds_usd``: dollars alone."""
+    """What each policy cost and did; of ``bounds_usd`` only the dollars are known."""
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -72,10 +72,15 @@ def listed_prices(path: Path) -> list[ListedPrice]:
             row["type"],
             row["region"],
             float(row["on_demand"]),
-            {zone: float(usd) for zone, usd in (part.split() for part in row["spot"].split("|") if part)},
+            dict(_zone(part) for part in row["spot"].split("|") if part),
         )
         for row in csv.DictReader(lines)
-    ]  # fmt: skip
+    ]
+
+
+def _zone(part: str) -> tuple[str, float]:
+    zone, usd = part.split()
+    return zone, float(usd)
 
 
 def seeded(seed: int, days: int, scale: float, prices: Sequence[ListedPrice]) -> Inputs:

@@ -1,4 +1,4 @@
-"""What decides in a simulated week: the shipped planner, and the policies that it is held against."""
+"""What decides in a simulated week: the shipped planner, and what it is held against."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from time import perf_counter
 from control.domain.fleet import forecast, planning
 from control.domain.fleet.forecast import Now, Profile
 from control.domain.fleet.state import Fleet, Node, Plan, Pool
-from control.domain.fleet.timetable import Attendances, Attendance, PlannedClass, hour_of
+from control.domain.fleet.timetable import Attendance, Attendances, PlannedClass, hour_of
 from ops.simulate.fleet.weeks import HOUR_S, REGIONS, Announced
 from ops.simulate.fleet.world import Region
 
@@ -34,12 +34,8 @@ class Planner:
     ) -> None:
         self.policy, self.profiles = policy, profiles
         self.classes = {
-            region: [
-                PlannedClass("", c.class_id, MONDAY_S + c.start_s, c.duration_s, c.expected, MONDAY_S + c.known_at_s)
-                for c in known
-            ]
-            for region, known in classes.items()
-        }  # fmt: skip
+            region: [as_planned(one) for one in known] for region, known in classes.items()
+        }
         self.starts = {r: [c.start_s for c in known] for r, known in self.classes.items()}
         self.attendances = attendances or Attendances()
         self.came: dict[str, int] = {}
@@ -145,6 +141,12 @@ class Published:
         if 0.63 <= cpu <= 0.7:
             wanted = len(serving)
         return resize(region, seen, self.pool, wanted, now_s)
+
+
+def as_planned(one: Announced) -> PlannedClass:
+    """As the cell's timetable has it."""
+    start_s, known_s = MONDAY_S + one.start_s, MONDAY_S + one.known_at_s
+    return PlannedClass("", one.class_id, start_s, one.duration_s, one.expected, known_s)
 
 
 def resize(region: Region, seen: Sequence[Node], pool: Pool, wanted: int, now_s: float) -> Plan:

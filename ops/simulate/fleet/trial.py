@@ -14,8 +14,6 @@ from ops.simulate.fleet.inputs import Inputs, begin_nodes, bounds
 from ops.simulate.fleet.scalers import Buffer, Planner, Published, history
 from ops.simulate.fleet.world import Scaler, Tally, World, announced_by_region
 
-DEFAULT = Policy()
-ALL_SPOT = replace(DEFAULT, spot_share=1.0)
 _WARM_UP_S = 7200.0
 _SOLVER_S = 30.0
 """Simulated answers must not depend on how busy the machine is."""
@@ -58,14 +56,11 @@ def learn(inputs: Inputs, quantile: float) -> Learnt:
     """A profile a region, of the demand that nobody announced."""
     by = announced_by_region(inputs.classes)
     until_s = inputs.judged[0]
-    return Learnt(
-        {
-            region: forecast.learn(
-                history(inputs.lessons, by.get(region, []), region, until_s), 0, offset_h(region), quantile
-            )
-            for region in inputs.regions
-        }
-    )  # fmt: skip
+    profiles = {}
+    for region in inputs.regions:
+        past = history(inputs.lessons, by.get(region, []), region, until_s)
+        profiles[region] = forecast.learn(past, 0, offset_h(region), quantile)
+    return Learnt(profiles)
 
 
 def offset_h(region: str) -> float:

@@ -1,7 +1,7 @@
 """Seeded weeks of demand, timetable and capacity in three regions, as CSV files or in memory.
 
-A school's day (a peak before noon and a greater one late in the afternoon, by local time; a third of
-it at weekends) of walk-ins and of classes that begin on the hour and half-hour. Most classes are
+A school's day (a peak before noon and a greater one late in the afternoon, by local time; a third
+of it at weekends) of walk-ins and of classes that begin on the hour and half-hour. Most classes are
 announced a day to a week ahead, and 8 to 28 % of a class stays away. Spot pools have capacity for
 30 hours and none for 0.7 on average, and a zone's lose it together now and then; their prices
 wander. Seeds 1 to 20 are for tuning; every other one is for judging.
@@ -13,6 +13,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 HOUR_S = 3600.0
 REGIONS: Mapping[str, tuple[int, int]] = {
@@ -78,7 +79,7 @@ class ListedPrice:
 
 def demand(seed: int, days: int, scale: float = 1.0) -> tuple[list[Lesson], list[Announced]]:
     """Sessions by their start, classes by region and start; seconds from Monday 00:00 UTC."""
-    dice = random.Random(f"demand-{seed}")
+    dice = random.Random(f"demand-{seed}")  # noqa: S311
     lessons: list[Lesson] = []
     announced: list[Announced] = []
     serial = 0
@@ -139,7 +140,7 @@ def _poisson(dice: random.Random, mean: float) -> int:
 
 def capacity(seed: int, days: int, prices: Sequence[ListedPrice]) -> list[Stretch]:
     """What every pool cost in every zone and when it had capacity; no stretch overlaps another."""
-    dice = random.Random(f"capacity-{seed}")
+    dice = random.Random(f"capacity-{seed}")  # noqa: S311
     end_h = days * 24.0
     shocks: dict[tuple[str, str], list[Span]] = {}
     stretches: list[Stretch] = []
@@ -190,7 +191,7 @@ def _stretches(
         {0.0, end_h, *(t for span in gone for t in span), *map(float, range(len(prices)))}
     )
     held: tuple[float, float, float, bool] | None = None
-    for begin, end in zip(cuts, cuts[1:], strict=False):
+    for begin, end in pairwise(cuts):
         if end - begin < 1e-9:
             continue
         there = not any(first <= begin < last for first, last in gone)
@@ -209,6 +210,5 @@ def _stretch(
     listed: ListedPrice, zone: str, market: str, held: tuple[float, float, float, bool]
 ) -> Stretch:
     begin, end, price, there = held
-    return Stretch(
-        listed.region, zone, listed.type, market, round(begin * HOUR_S), round(end * HOUR_S), price, there
-    )  # fmt: skip
+    start_s, end_s = round(begin * HOUR_S), round(end * HOUR_S)
+    return Stretch(listed.region, zone, listed.type, market, start_s, end_s, price, there)

@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Protocol
 
 from control.domain.fleet.catalogue import PUBLISHED
@@ -43,7 +44,7 @@ class ZoneOfPool:
             self.paid.append(self.paid[-1] + (one.end_s - one.start_s) * one.price_usd_h / HOUR_S)
         self.gone_at = [
             one.start_s
-            for before, one in zip(ordered, ordered[1:], strict=False)
+            for before, one in pairwise(ordered)
             if before.available and not one.available
         ]
 
@@ -60,7 +61,15 @@ class SimNode:
     """One node; ``lessons`` are those on it, by their serial."""
 
     __slots__ = (
-        "lessons", "name", "pool", "ready_s", "since_s", "slots", "state", "zone", "order",
+        "lessons",
+        "name",
+        "order",
+        "pool",
+        "ready_s",
+        "since_s",
+        "slots",
+        "state",
+        "zone",
     )  # fmt: skip
 
     def __init__(
@@ -150,9 +159,13 @@ class Tally:
     series: dict[str, list[tuple[float, ...]]] = field(default_factory=lambda: defaultdict(list))
     """Region → (now, live, queued, slots on demand, slots of spot, closed slots, $ an hour)."""
 
-    def wait_p999_s(self) -> float:
+    def all_waits_s(self) -> list[float]:
         """Of all that asked: who was turned away waited all of his patience."""
-        waits = sorted([*self.waits_s, *([PATIENCE_S] * self.rejected)])
+        return [*self.waits_s, *([PATIENCE_S] * self.rejected)]
+
+    def wait_p999_s(self) -> float:
+        """0 where nobody asked."""
+        waits = sorted(self.all_waits_s())
         return waits[min(len(waits) - 1, int(0.999 * len(waits)))] if waits else 0.0
 
 
@@ -445,9 +458,9 @@ class World:
             usd_h += zone.prices[zone.at(self.now)]
             kind = "closed" if node.state in ("closed", "leaving") else "spot"
             slots["od" if kind == "spot" and not node.pool.spot else kind] += node.slots
-        self.tally.series[region.name].append(
-            (self.now, region.live, len(region.queue), slots["od"], slots["spot"], slots["closed"], usd_h)
-        )  # fmt: skip
+        by_kind = slots["od"], slots["spot"], slots["closed"]
+        row = self.now, region.live, len(region.queue), *by_kind, usd_h
+        self.tally.series[region.name].append(row)
 
     def _settle(self, end_s: float) -> None:
         self.now = end_s

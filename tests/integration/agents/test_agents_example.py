@@ -10,10 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from ops.cell.cell import Cell
 from tests.integration.agents.parts import Learner, call
 from tests.integration.agents.venv import PLUGIN
 from tests.integration.worker_room import KEY, RATE_HZ, SECRET, tone
+
+pytestmark = pytest.mark.alone
 
 
 @contextmanager

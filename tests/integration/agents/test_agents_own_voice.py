@@ -24,6 +24,8 @@ from tests.integration.agents.parts import (
 )
 from tests.integration.worker_room import make_studio, start_stream, token
 
+pytestmark = pytest.mark.alone
+
 
 @asynccontextmanager
 async def standing_in(url: str, agent: AgentAct, identity: str) -> AsyncIterator[None]:

@@ -17,6 +17,8 @@ from tests.integration.agents.parts import (
     state,
 )
 
+pytestmark = pytest.mark.alone
+
 BRIGHT = 190
 
 

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from ops.cell.cell import Cell
 from tests.integration.agents.parts import (
     Act,
@@ -17,6 +19,8 @@ from tests.integration.agents.parts import (
     start,
     still_open,
 )
+
+pytestmark = pytest.mark.alone
 
 
 @contextmanager

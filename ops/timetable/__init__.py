@@ -1,0 +1,1 @@
+"""``rapido timetable``: classes out of files, into the cell's timetable."""

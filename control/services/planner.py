@@ -78,6 +78,9 @@ def planned(cell: Cell, reason: str, decide: Decide) -> Planned:
     outlook = demand.outlook_for(cell, seen.fleet, seen.observed, policy.quantile)
     decided = decide(seen.fleet, outlook, policy)
     _tell_workers(cell, seen.fleet, decided)
+    # a region's own shortage alone: what peers spill here must not go round
+    short = float(decided.why.get("short_slots", 0.0))
+    cell.store.put_short(max(0, math.ceil(short) - seen.fleet.spilled))
     done = Planned(seen, decided, order_of(seen, decided))
     kept = {"at_s": seen.fleet.now_s, "reason": reason, "notes": list(seen.notes)}
     kept |= {"order": done.order.text(), **record(seen.fleet, outlook, policy, decided)}

@@ -88,7 +88,8 @@ def plan(fleet: Fleet, outlook: Outlook, policy: Policy) -> Plan:
 def _need(fleet: Fleet, outlook: Outlook, within_s: float) -> float:
     """Slots that must be there at any moment until then."""
     ahead = max(outlook.high[: _steps(fleet, outlook, within_s)], default=0.0)
-    return max(ahead, float(fleet.live + fleet.queued)) + fleet.asked
+    own = max(ahead, float(fleet.live + fleet.queued))
+    return max(own + fleet.spilled, float(fleet.asked))
 
 
 def _steps(fleet: Fleet, outlook: Outlook, within_s: float) -> int:
@@ -99,7 +100,7 @@ def _steps(fleet: Fleet, outlook: Outlook, within_s: float) -> int:
 def _expected(fleet: Fleet, outlook: Outlook, within_s: float) -> float:
     """Sessions that are expected at the most until then."""
     ahead = outlook.mean[: _steps(fleet, outlook, within_s)]
-    return max(*ahead, float(fleet.live + fleet.queued)) + fleet.asked
+    return max(*ahead, float(fleet.live + fleet.queued)) + fleet.spilled
 
 
 def _enough(serving: Sequence[Node], need: float, keep: float, bounds: Bounds) -> bool:

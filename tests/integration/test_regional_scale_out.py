@@ -171,4 +171,4 @@ def test_when_less_is_needed_nodes_empty_and_go_and_no_lesson_is_cut(fleet: Flee
 
     until(shrunk, 150)
     assert [client.show(one)["status"] for one in lessons] == ["live"] * 3
-    assert any(one["released"]["nodes"]["released"] for one in fleet.store.reports(20))
+    assert any(one["ended"].get("released") for one in fleet.store.reports(20))

@@ -25,6 +25,7 @@ class Look:
 
     fleet: Fleet
     groups: tuple[Group, ...]
+    observed: Observed
     notes: tuple[str, ...] = ()
 
 
@@ -62,7 +63,7 @@ def look(cell: Cell) -> Look:
         },
         asked=asked.slots if asked is not None and asked.until_s > now_s else 0,
     )
-    return Look(fleet, groups, (*notes, *prices.faults, *_changed_by_hand(groups)))
+    return Look(fleet, groups, seen, (*notes, *prices.faults, *_changed_by_hand(groups)))
 
 
 def heed_failures(cell: Cell, now_s: float) -> tuple[tuple[Group, ...], list[str]]:

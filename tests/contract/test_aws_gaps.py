@@ -61,11 +61,12 @@ class Told:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
-    def next(self, detail_type: str) -> dict[str, Any]:
-        """The next event of that kind; others are passed over."""
-        while (event := self.events.get(timeout=15))["detail-type"] != detail_type:
-            pass
-        return event
+    def next(self, detail_type: str, of: str = "") -> dict[str, Any]:
+        """The next event of that kind and of that group or node; others are passed over."""
+        while True:
+            event = self.events.get(timeout=15)
+            if event["detail-type"] == detail_type and of in json.dumps(event["detail"]):
+                return event
 
     def close(self) -> None:
         self._server.shutdown()
@@ -364,7 +365,7 @@ def test_a_node_waits_at_the_launching_hook_until_it_says_that_it_is_ready(
 ) -> None:
     group = Group(ours, 1, ("LAUNCHING",))
     ((node, state),) = group.nodes().items()
-    event = told.next("EC2 Instance-launch Lifecycle Action")
+    event = told.next("EC2 Instance-launch Lifecycle Action", group.name)
     launch = group.activities()[0]
 
     assert state == "Pending:Wait"
@@ -382,18 +383,19 @@ def test_a_node_waits_at_the_launching_hook_until_it_says_that_it_is_ready(
 
     assert group.nodes() == {node: "InService"}
     assert group.activities()[0]["StatusCode"] == "Successful"
-    assert told.next("EC2 Instance Launch Successful")["detail"]["EC2InstanceId"] == node
+    assert told.next("EC2 Instance Launch Successful", node)["detail"]["StatusCode"] == "Successful"
 
 
 def test_a_launch_that_nobody_completes_is_given_up_and_tried_again(ours: Make, told: Told) -> None:
     group = Group(ours, 1, ("LAUNCHING",), heartbeat_s=1)
     (node,) = group.nodes()
 
-    failed = told.next("EC2 Instance Launch Unsuccessful")
+    failed = told.next("EC2 Instance Launch Unsuccessful", group.name)
 
     assert failed["detail"]["EC2InstanceId"] == node
     eventually(lambda: node not in group.nodes() and len(group.nodes()) == 1)
     assert group.machine(node)["State"]["Name"] == "terminated"
+    group.api.delete_auto_scaling_group(AutoScalingGroupName=group.name, ForceDelete=True)
 
 
 def test_a_node_waits_at_the_terminating_hook_and_runs_on(ours: Make, told: Told) -> None:
@@ -401,7 +403,7 @@ def test_a_node_waits_at_the_terminating_hook_and_runs_on(ours: Make, told: Told
     node, other = group.nodes()
 
     activity = group.terminate(node)
-    event = told.next("EC2 Instance-terminate Lifecycle Action")
+    event = told.next("EC2 Instance-terminate Lifecycle Action", group.name)
     token = event["detail"]["LifecycleActionToken"]
 
     assert activity["StatusCode"] == "InProgress"
@@ -414,7 +416,7 @@ def test_a_node_waits_at_the_terminating_hook_and_runs_on(ours: Make, told: Told
 
     assert group.nodes() == {other: "InService"}
     assert group.machine(node)["State"]["Name"] == "terminated"
-    gone = told.next("EC2 Instance State-change Notification")
+    gone = told.next("EC2 Instance State-change Notification", node)
     assert gone["resources"] == [f"arn:aws:ec2:{REGION}:{ACCOUNT_ID}:instance/{node}"]
     assert gone["detail"] == {"instance-id": node, "state": "shutting-down"}
 
@@ -505,14 +507,27 @@ def test_an_unhealthy_node_is_replaced_behind_its_hook(ours: Make) -> None:
     assert group.nodes()[node] == "Terminating:Wait"
 
 
+@pytest.fixture
+def spot_capacity(local: LocalAws) -> Iterator[Callable[[float], None]]:
+    """Sets the share of spot launches that fail; none again afterwards."""
+
+    def fail(share: float) -> None:
+        httpx.put(
+            f"{local.url}/desk/capacity", json={"g5.xlarge-spot": share}, timeout=15
+        ).raise_for_status()
+
+    yield fail
+    fail(0.0)
+
+
 def test_without_capacity_a_launch_fails_and_comes_once_there_is_some(
-    ours: Make, local: LocalAws, told: Told
+    ours: Make, told: Told, spot_capacity: Callable[[float], None]
 ) -> None:
     group = Group(ours, 0, spot=True)
-    assert httpx.put(f"{local.url}/desk/capacity", json={"g5.xlarge-spot": 1.0}).is_success
+    spot_capacity(1.0)
 
     group.want(1)
-    event = told.next("EC2 Instance Launch Unsuccessful")
+    event = told.next("EC2 Instance Launch Unsuccessful", group.name)
     (failed,) = group.activities()
 
     assert group.nodes() == {}
@@ -521,7 +536,7 @@ def test_without_capacity_a_launch_fails_and_comes_once_there_is_some(
     assert event["detail"]["AutoScalingGroupName"] == group.name
     assert event["detail"]["ActivityId"] == failed["ActivityId"]
 
-    httpx.put(f"{local.url}/desk/capacity", json={"g5.xlarge-spot": 0.0})
+    spot_capacity(0.0)
     eventually(lambda: len(group.nodes()) == 1, 15)
     (node,) = group.nodes()
     assert group.machine(node)["InstanceLifecycle"] == "spot"
@@ -534,7 +549,7 @@ def test_an_interrupted_node_is_warned_of_and_gone_when_its_notice_ran_out(
     (node,) = group.nodes()
 
     answer = httpx.post(f"{local.url}/desk/interruptions", json={"of": node, "notice_s": 0.5})
-    warning = told.next("EC2 Spot Instance Interruption Warning")
+    warning = told.next("EC2 Spot Instance Interruption Warning", node)
 
     assert answer.json()["node"] == node
     assert warning["detail"] == {"instance-id": node, "instance-action": "terminate"}

@@ -27,13 +27,13 @@ _STEP = 4.0
 class Policy:
     """The settings; docs/scaling.md says how to choose them and what each costs."""
 
-    quantile: float = 0.97
+    quantile: float = 0.99
     """Of demand, that capacity is planned for."""
     keep_share: float = 0.75
     """Of the sessions expected, those that have a slot when any one pool vanishes."""
     spot_share: float = 0.8
     """Most of the slots that may be spot."""
-    interruption_usd: float = 2.5
+    interruption_usd: float = 2.4
     """What a lesson that spot interrupts is worth avoiding."""
     spot_hazard_h: float = 0.04
     """Interruptions an hour of a spot node."""
@@ -46,12 +46,12 @@ class Policy:
     expect_s: float = 1800.0
     """On-demand is sized for the mean demand of that time."""
     tick_s: float = 60.0
-    review_s: float = 600.0
+    review_s: float = 300.0
     """How often a mix that is enough is looked over."""
     solver_s: float = 0.8
 
 
-CHEAPEST = Policy(spot_share=1.0, interruption_usd=1.5)
+CHEAPEST = Policy(spot_share=1.0, interruption_usd=1.6, quantile=0.985)
 """Spot without a limit: a third off the bill, and twice the interruptions."""
 
 

@@ -54,10 +54,9 @@ def archive(cell: Cell) -> int:
     Again is the same: they only grow. A day is forgotten here once it is over, as accounting knows
     it, and the queue has it. Raises unavailable, StoreAway.
     """
-    accounted = cell.store.accounted()
-    if accounted is None or not cell.store.due("costs", TOLD_EVERY_MS):
+    accounted, known = cell.store.accounted(), cell.store.costs()
+    if accounted is None or not known or not cell.store.due("costs", TOLD_EVERY_MS):
         return 0
-    known = cell.store.costs()
     told = [_row(cell, day, pool, cost) for (day, pool), cost in sorted(known.items())]
     for first in range(0, len(told), BATCH):
         cell.queue.send(told[first : first + BATCH])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import get_args
 
 from control.contracts.cost import CostRow, FleetCost
@@ -43,7 +43,7 @@ def asked(query: Mapping[str, str], now: datetime) -> Asked:
         today = now.astimezone(UTC).date()
         last = max(today, first) if first is not None else today
     if first is None:
-        first = max(last, date.min + timedelta(days=USUAL_DAYS)) - timedelta(days=USUAL_DAYS - 1)
+        first = date.fromordinal(max(1, last.toordinal() - USUAL_DAYS + 1))
     if first > last:
         raise invalid(Fault("from", "is after to", "ask for a day before, or the same one"))
     if (last - first).days >= MOST_DAYS:

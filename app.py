@@ -9,7 +9,7 @@ from chalice.app import Chalice
 
 from control.entrypoints import (
     cell_api,
-    costs_api,
+    fleet_api,
     peers_api,
     sessions_api,
     timetable_api,
@@ -17,7 +17,7 @@ from control.entrypoints import (
 )
 
 app = Chalice(app_name="rapido")
-for module in (sessions_api, workers_api, timetable_api, peers_api, cell_api, costs_api):
+for module in (sessions_api, workers_api, timetable_api, peers_api, cell_api, fleet_api):
     app.register_blueprint(module.blueprint)
 
 gc.freeze()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+from collections.abc import Sequence
 from typing import Any, cast
 
 from control.adapters.store import ValkeyStore
+from control.domain.errors import unavailable
 from control.domain.fleet.planning import Policy
 from control.domain.fleet.state import Bounds, Fleet, Node, Outlook, Plan
 from control.domain.geography import REGIONS
@@ -34,6 +37,8 @@ class FleetDesk:
         self.workflows = PlayedWorkflows()
         self.registrations: dict[str, int] = {}
         self.slots: dict[str, int] = {}
+        self.sent: list[dict[str, Any]] = []
+        self.queue_away = False
         nothing = cast(Any, None)
         self.cell = Cell(
             name=name,
@@ -42,13 +47,19 @@ class FleetDesk:
             livekit=(),
             store=self.store,
             workflows=cast(Any, self.workflows),
-            queue=nothing,
+            queue=cast(Any, self),
             records=nothing,
             rooms=nothing,
             workers=nothing,
             peer_calls=nothing,
             scaling=Scaling(self.pools, self.prices, PUBLISHED, Bounds(least, most), 600.0),
         )
+
+    def send(self, entries: Sequence[str]) -> None:
+        """The queue to the records."""
+        if self.queue_away:
+            raise unavailable("records queue")
+        self.sent += [json.loads(entry) for entry in entries]
 
     @property
     def now_s(self) -> float:

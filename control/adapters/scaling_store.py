@@ -108,22 +108,6 @@ class ScalingStoreMixin:
         if slots:
             self._call("hset", self._prefix + "measured", mapping=dict(slots))
 
-    def note_demand(self, number: int, value: float) -> float | None:
-        """The greatest value of that bin so far is kept; answers the bin before it's."""
-        key = self._prefix + "demand"
-        known, before = self._call("hmget", key, [number, number - 1])
-        if known is None or float(known) < value:
-            self._call("hset", key, number, value)
-        return float(before) if before is not None else None
-
-    def demand(self, first: int) -> dict[int, float]:
-        """Values by bin from ``first`` on; older ones are forgotten."""
-        key = self._prefix + "demand"
-        known = {int(one): float(value) for one, value in self._call("hgetall", key).items()}
-        if old := [one for one in known if one < first]:
-            self._call("hdel", key, *old)
-        return {one: value for one, value in known.items() if one >= first}
-
     def price_list(self) -> PriceList | None:
         text = self._call("get", self._prefix + "prices")
         return PriceList(**json.loads(text)) if text else None

@@ -21,6 +21,7 @@ from valkey.credentials import CredentialProvider
 from valkey.retry import Retry
 
 from control.adapters import store_rows as rows
+from control.adapters.demand_store import DemandStoreMixin
 from control.adapters.iam_tokens import split_options, token
 from control.adapters.peer_store import PeerStoreMixin
 from control.adapters.planner_store import PlannerStoreMixin
@@ -120,7 +121,9 @@ class _RoleTokens(CredentialProvider):
         return self.user, token("elasticache", self.region, self.cache, {"User": self.user})
 
 
-class ValkeyStore(PeerStoreMixin, PlannerStoreMixin, ScalingStoreMixin, TimetableStoreMixin):
+class ValkeyStore(
+    PeerStoreMixin, PlannerStoreMixin, ScalingStoreMixin, DemandStoreMixin, TimetableStoreMixin
+):
     """Slots, leases and sessions of one cell; docs/store.md is the contract.
 
     ``clock`` gives Unix ms instead of the store's own time, for tests of what time does.

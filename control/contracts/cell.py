@@ -105,6 +105,34 @@ class FleetPlans(Message):
     """What executions did."""
 
 
+class ForecastQuality(Message):
+    """Mean absolute errors a quarter of an hour ahead, in sessions; ``ratio`` under 1 is better
+    than
+    taking the present for the future."""
+
+    bins: int
+    """Of five minutes."""
+    sessions: float
+    """What they are errors of, on average."""
+    forecast_error: float
+    persistence_error: float
+    ratio: float | None
+
+
+class FleetForecast(Message):
+    """``GET /api/v1/fleet/forecast``: sessions expected, a value each ``step_s`` from ``at`` on."""
+
+    at: Utc | None
+    """None: nothing was planned yet."""
+    step_s: float
+    mean: tuple[float, ...]
+    high: tuple[float, ...]
+    """What capacity is planned for."""
+    days: int
+    quality: ForecastQuality | None
+    """Of the last ``days``; None where nothing was foreseen yet."""
+
+
 class LessonChange(Message):
     """A lesson that began or ended in the sender's cell.
 
@@ -130,6 +158,8 @@ class Summary(Message):
     free_slots: Annotated[int, Field(ge=0, le=10_000_000)]
     best_score: Annotated[float, Field(ge=0, le=0.6)]
     accepting: bool
+    short_slots: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """What its own region cannot have for the demand that it expects."""
     since: Sequence
     sequence: Sequence
     more: bool = False

@@ -13,7 +13,9 @@ from control.contracts.cell import (
     MOST_PLANS,
     Banned,
     Fleet,
+    FleetForecast,
     FleetPlans,
+    ForecastQuality,
     Health,
     Ready,
     WorkerPage,
@@ -22,7 +24,7 @@ from control.contracts.cell import (
 from control.contracts.worker import Hardware, WorkerState
 from control.domain.errors import Fault, invalid
 from control.entrypoints.http import Answer, Call, endpoint
-from control.services import readiness, sessions, workers
+from control.services import foresight, readiness, sessions, workers
 from control.version import __version__
 
 blueprint = Blueprint(__name__)
@@ -129,6 +131,31 @@ def show_plans(call: Call) -> Answer:
             reports=tuple(store.reports(int(text))),
         ),
     )
+
+
+@endpoint(
+    blueprint, "GET", "/api/v1/fleet/forecast", auth="operator", answers={200: FleetForecast},
+    query={"days": f"that its quality is told of, 1 to {foresight.MOST_DAYS}; 7"},
+)  # fmt: skip
+def show_forecast(call: Call) -> Answer:
+    """Sessions expected by the last plan, and how good such forecasts were."""
+    text = call.query.get("days", "7")
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= foresight.MOST_DAYS:
+        fault = f"is not 1 to {foresight.MOST_DAYS}"
+        raise invalid(Fault("days", fault, "send such a number, or none"))
+    plans = call.cell.store.plans(1)
+    outlook = plans[0]["outlook"] if plans else {"step_s": foresight.BIN_S, "mean": (), "high": ()}
+    found = foresight.quality(call.cell, int(text))
+    quality = found and ForecastQuality(
+        bins=found.bins,
+        sessions=round(found.sessions, 2),
+        forecast_error=round(found.forecast, 3),
+        persistence_error=round(found.persistence, 3),
+        ratio=found.ratio and round(found.ratio, 3),
+    )
+    at = datetime.fromtimestamp(plans[0]["at_s"], UTC) if plans else None
+    told = FleetForecast(**outlook, at=at, days=int(text), quality=quality)
+    return Answer(200, told)
 
 
 @endpoint(blueprint, "POST", "/api/v1/webhooks/livekit", auth="livekit", answers={200: None})

@@ -5,11 +5,13 @@ It has a package of its own, for the solver: nothing else imports this module.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from control import bootstrap
+from control.domain.errors import RapidoError
 from control.entrypoints.telemetry import count, logger, traced
-from control.services import planner
+from control.services import demand, planner
 
 
 @traced
@@ -25,6 +27,10 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
         told = planner.start(cell, event["execution"], event["given"])
     else:
         told = planner.tick(cell)
+    try:
+        demand.archive(cell, time.time())
+    except RapidoError as fault:
+        logger.warning("demand goes to the records with the next plan", fault=str(fault))
     logger.info("planned", extra=told)
     count("Plans", 1)
     return told

@@ -13,9 +13,8 @@ from typing import Any
 
 from control.domain.fleet.planning import Policy, plan, record
 from control.domain.fleet.state import Fleet, Outlook, Plan
-from control.services import offers, sessions
+from control.services import demand, offers, sessions
 from control.services.fleet import Look, look
-from control.services.outlooks import outlook_for
 from control.services.ports import Cell
 from control.services.scaling import FLIGHT_S, AskRefused, asked
 from control.services.scaling_ports import Order
@@ -76,9 +75,12 @@ def planned(cell: Cell, reason: str, decide: Decide) -> Planned:
     notes = offers.refresh(cell, cell.store.observe().now_ms / 1000)
     seen = look(cell)
     seen = replace(seen, notes=(*notes, *seen.notes))
-    outlook = outlook_for(cell, seen.fleet, policy.quantile)
+    outlook = demand.outlook_for(cell, seen.fleet, seen.observed, policy.quantile)
     decided = decide(seen.fleet, outlook, policy)
     _tell_workers(cell, seen.fleet, decided)
+    # a region's own shortage alone: what peers spill here must not go round
+    short = float(decided.why.get("short_slots", 0.0))
+    cell.store.put_short(max(0, math.ceil(short) - seen.fleet.spilled))
     done = Planned(seen, decided, order_of(seen, decided))
     kept = {"at_s": seen.fleet.now_s, "reason": reason, "notes": list(seen.notes)}
     kept |= {"order": done.order.text(), **record(seen.fleet, outlook, policy, decided)}

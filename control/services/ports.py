@@ -10,6 +10,7 @@ from control.domain.geography import Point
 from control.domain.queueing import Line
 from control.domain.rooms import LivekitServer
 from control.domain.session import Session
+from control.services.demand_ports import DemandStore
 from control.services.peer_ports import Peer, PeerCalls, PeerStore
 from control.services.planner_ports import PlannerStore
 from control.services.scaling_ports import Scaling, ScalingStore
@@ -122,7 +123,7 @@ class Waiting:
     pace_ms: float | None
 
 
-class Store(PeerStore, PlannerStore, ScalingStore, TimetableStore, Protocol):
+class Store(PeerStore, PlannerStore, ScalingStore, DemandStore, TimetableStore, Protocol):
     """Slots, leases and sessions; docs/store.md says what each call does to the state.
 
     Raises StoreAway when it does not answer.
@@ -185,6 +186,7 @@ class Records(Protocol):
     def add_key(self, digest: str, tenant: str, role: str) -> None: ...
     def key(self, digest: str) -> dict[str, Any] | None: ...
     def attended(self, rows: Sequence[dict[str, Any]]) -> None: ...
+    def demanded(self, rows: Sequence[dict[str, Any]]) -> None: ...
     def ping(self) -> None: ...
 
 

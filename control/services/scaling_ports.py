@@ -242,11 +242,5 @@ class ScalingStore(Protocol):
         """Slots by type, as its ready workers told last."""
 
     def put_measured(self, slots: Mapping[str, int]) -> None: ...
-    def note_demand(self, number: int, value: float) -> float | None:
-        """The greatest value of that bin so far is kept; answers the bin before it's."""
-
-    def demand(self, first: int) -> dict[int, float]:
-        """Values by bin from ``first`` on; older ones are forgotten."""
-
     def price_list(self) -> PriceList | None: ...
     def put_price_list(self, prices: PriceList) -> None: ...

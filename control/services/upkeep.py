@@ -13,7 +13,8 @@ from control.services.ports import Cell
 BATCH = 10
 """SQS takes ten messages a call."""
 ATTENDANCE = "attendance"
-"""Kind of a message that is no session's snapshot."""
+DEMAND = "demand"
+"""Kinds of messages beside snapshots of sessions."""
 _FLUSH_MS = 10_000
 """After that a caller that died is not waited for; two at once do no harm."""
 
@@ -61,11 +62,13 @@ def tick(cell: Cell) -> dict[str, int]:
 
 
 def save(cell: Cell, bodies: Sequence[str]) -> None:
-    """Snapshots of sessions, and who came to classes, from the queue into PostgreSQL; out of order
-    and twice does no harm."""
+    """Snapshots of sessions, who came to classes, and demand, from the queue into PostgreSQL; out
+    of order and twice does no harm."""
     rows: list[dict[str, Any]] = [json.loads(body) for body in bodies]
     attended = [row for row in rows if row.get("kind") == ATTENDANCE]
     if attended:
         cell.records.attended(attended)
+    if demand := [row for row in rows if row.get("kind") == DEMAND]:
+        cell.records.demanded(demand)
     if sessions_ := [row for row in rows if "session_id" in row]:
         cell.records.upsert(sessions_)

@@ -27,6 +27,33 @@ def sums(context: typer.Context, url: Url = None, key: Key = None, as_json: Json
 
 
 @fleet.command()
+def forecast(
+    backtest: Annotated[
+        bool, typer.Option("--backtest", help="How good forecasts were, too.")
+    ] = False,
+    days: Annotated[int, typer.Option(min=1, max=34, help="With --backtest: of so many.")] = 7,
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Sessions that are expected in the next hour, as the last plan saw it.
+
+    Example: rapido fleet forecast --backtest --days 28
+    """
+    from ops.client import connect
+    from ops.fleet.forecast import forecast_table, quality_line
+
+    with connect(url, key, operator=True) as client:
+        told = client.call("GET", f"/api/v1/fleet/forecast?days={days}")
+    if as_json:
+        print_result(told, True)
+        return
+    console.print(forecast_table(told))
+    if backtest:
+        console.print(quality_line(told), highlight=False)
+
+
+@fleet.command()
 def pools(name: Name = None, as_json: Json = False) -> None:
     """Each pool of the local cell that is up: what it wants, and its nodes by state."""
     from dataclasses import asdict

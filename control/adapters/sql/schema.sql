@@ -81,3 +81,14 @@ create table if not exists attendance (
   came      integer not null,
   primary key (tenant, class_id, region, start_at)
 );
+
+-- Demand, one row a cell and five minutes: the greatest number of sessions, and of those of no
+-- announced class.
+create table if not exists demand (
+  cell     text not null,
+  region   text not null,
+  start_at timestamptz not null,
+  live     double precision not null,
+  other    double precision not null,
+  primary key (cell, start_at)
+);

@@ -27,13 +27,13 @@ _STEP = 4.0
 class Policy:
     """The settings; docs/scaling.md says how to choose them and what each costs."""
 
-    quantile: float = 0.97
+    quantile: float = 0.99
     """Of demand, that capacity is planned for."""
     keep_share: float = 0.75
     """Of the sessions expected, those that have a slot when any one pool vanishes."""
     spot_share: float = 0.8
     """Most of the slots that may be spot."""
-    interruption_usd: float = 2.5
+    interruption_usd: float = 2.4
     """What a lesson that spot interrupts is worth avoiding."""
     spot_hazard_h: float = 0.04
     """Interruptions an hour of a spot node."""
@@ -46,12 +46,12 @@ class Policy:
     expect_s: float = 1800.0
     """On-demand is sized for the mean demand of that time."""
     tick_s: float = 60.0
-    review_s: float = 600.0
+    review_s: float = 300.0
     """How often a mix that is enough is looked over."""
     solver_s: float = 0.8
 
 
-CHEAPEST = Policy(spot_share=1.0, interruption_usd=1.5)
+CHEAPEST = Policy(spot_share=1.0, interruption_usd=1.6, quantile=0.985)
 """Spot without a limit: a third off the bill, and twice the interruptions."""
 
 
@@ -88,7 +88,8 @@ def plan(fleet: Fleet, outlook: Outlook, policy: Policy) -> Plan:
 def _need(fleet: Fleet, outlook: Outlook, within_s: float) -> float:
     """Slots that must be there at any moment until then."""
     ahead = max(outlook.high[: _steps(fleet, outlook, within_s)], default=0.0)
-    return max(ahead, float(fleet.live + fleet.queued)) + fleet.asked
+    own = max(ahead, float(fleet.live + fleet.queued))
+    return max(own + fleet.spilled, float(fleet.asked))
 
 
 def _steps(fleet: Fleet, outlook: Outlook, within_s: float) -> int:
@@ -99,7 +100,7 @@ def _steps(fleet: Fleet, outlook: Outlook, within_s: float) -> int:
 def _expected(fleet: Fleet, outlook: Outlook, within_s: float) -> float:
     """Sessions that are expected at the most until then."""
     ahead = outlook.mean[: _steps(fleet, outlook, within_s)]
-    return max(*ahead, float(fleet.live + fleet.queued)) + fleet.asked
+    return max(*ahead, float(fleet.live + fleet.queued)) + fleet.spilled
 
 
 def _enough(serving: Sequence[Node], need: float, keep: float, bounds: Bounds) -> bool:

@@ -107,7 +107,7 @@ def plan(fleet: Fleet, outlook: Outlook, policy: Policy) -> Plan:
             why |= {"usd_h": round(found.usd_h, 3), "short_slots": found.short_slots,
                     "unsafe_slots": found.unsafe_slots, "proven": found.proven}  # fmt: skip
             why["said"] = _told(found, need, hold)
-    return _decide(fleet, target, serving, closed, hold < have, why)
+    return _decide(fleet, target, serving, closed, need, hold < have, why)
 
 
 def _need(fleet: Fleet, outlook: Outlook, within_s: float) -> float:
@@ -219,12 +219,13 @@ def _decide(
     target: dict[str, int],
     serving: Sequence[Node],
     closed: Sequence[Node],
+    need: float,
     shrinking: bool,
     why: dict[str, Any],
 ) -> Plan:
     launch: dict[str, int] = {}
     reopen: list[Node] = []
-    close: list[Node] = []
+    spared: list[Node] = []
     for name, wanted in target.items():
         open_here = [one for one in serving if one.pool.name == name]
         back = sorted((one for one in closed if one.pool.name == name), key=_fullest)
@@ -233,7 +234,9 @@ def _decide(
         if missing > len(back):
             launch[name] = missing - len(back)
         idle = [one for one in open_here if one.state == "ready" and one.used == 0]
-        close += idle[: max(0, -missing)]
+        spared += idle[: max(0, -missing)]
+    ready = [one for one in serving if one.state == "ready"] + reopen
+    close = _closable(spared, sum(one.slots for one in ready) - need)
     open_now = [one for one in serving if one not in close and one.state == "ready"] + reopen
     gone = [one for one in (*closed, *close) if one not in reopen and one.used == 0]
     spare = max(0, len(serving) + len(closed) - fleet.bounds.least)
@@ -246,6 +249,16 @@ def _decide(
         {one.node_id: _order(one, shrinking) for one in open_now},
         why,
     )
+
+
+def _closable(spared: Iterable[Node], over: float) -> list[Node]:
+    """What is launched instead must be ready first: those that leave enough slots open now."""
+    closed = []
+    for one in spared:
+        if one.slots <= over:
+            closed.append(one)
+            over -= one.slots
+    return closed
 
 
 def _fullest(node: Node) -> tuple[float, str]:

@@ -83,7 +83,8 @@ def policy_of(environment: Mapping[str, str]) -> Policy:
 def plan(fleet: Fleet, outlook: Outlook, policy: Policy) -> Plan:
     """What is to be done now; ``why`` says from what, in plain values.
 
-    Where the solver has no answer in its time the mix is kept: nothing is launched or closed.
+    Where the solver has no answer in its time the mix is kept: nothing is launched, closed or
+    released.
     """
     serving = [one for one in fleet.nodes if one.healthy and one.state in ("booting", "ready")]
     closed = [one for one in fleet.nodes if one.healthy and one.state == "closed"]
@@ -93,7 +94,7 @@ def plan(fleet: Fleet, outlook: Outlook, policy: Policy) -> Plan:
     hold = max(need, min(_need(fleet, outlook, policy.hold_s), have))
     keep = policy.keep_share * _expected(fleet, outlook, lead_s)
     why: dict[str, Any] = {"need_slots": round(need, 1), "have_slots": have}
-    target = {}
+    target: dict[str, int] | None = {}
     if _enough(serving, need, keep, fleet.bounds) and not _review(fleet, policy):
         why["said"] = ["What is there is enough until the next review."]
     else:
@@ -101,6 +102,7 @@ def plan(fleet: Fleet, outlook: Outlook, policy: Policy) -> Plan:
         found = mix.solve(ask)
         why["expected_live"] = round(ask.expected, 1)
         if found is None:
+            target = None
             why["said"] = [f"No mix within {policy.solver_s:g} s: what is there stays."]
         else:
             target = dict(found.nodes)
@@ -216,7 +218,7 @@ def _told(found: mix.Mix, need: float, hold: float) -> list[str]:
 
 def _decide(
     fleet: Fleet,
-    target: dict[str, int],
+    target: dict[str, int] | None,
     serving: Sequence[Node],
     closed: Sequence[Node],
     need: float,
@@ -226,7 +228,7 @@ def _decide(
     launch: dict[str, int] = {}
     reopen: list[Node] = []
     spared: list[Node] = []
-    for name, wanted in target.items():
+    for name, wanted in (target or {}).items():
         open_here = [one for one in serving if one.pool.name == name]
         back = sorted((one for one in closed if one.pool.name == name), key=_fullest)
         missing = wanted - len(open_here)
@@ -239,7 +241,7 @@ def _decide(
     close = _closable(spared, sum(one.slots for one in ready) - need)
     open_now = [one for one in serving if one not in close and one.state == "ready"] + reopen
     gone = [one for one in (*closed, *close) if one not in reopen and one.used == 0]
-    spare = max(0, len(serving) + len(closed) - fleet.bounds.least)
+    spare = max(0, len(serving) + len(closed) - fleet.bounds.least) if target is not None else 0
     return Plan(
         launch,
         _names(close),

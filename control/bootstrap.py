@@ -82,6 +82,18 @@ def _whole(name: str, default: str, most: int, zero: str) -> int:
     return int(text)
 
 
+def _policy(text: str) -> dict[str, float]:
+    """From a JSON object of numbers; which names there are the planner knows."""
+    try:
+        found = json.loads(text)
+        return {str(name): float(value) for name, value in found.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigurationError(
+            f"RAPIDO_FLEET_POLICY is no JSON object of numbers ({error}); correct FleetPolicy, as "
+            'in {"spot_share": 0.5}'
+        ) from error
+
+
 def _scaling(name: str, region: str) -> Scaling | None:
     """None where the template gives the region no nodes."""
     least = _whole("RAPIDO_MIN_NODES", "0", _MOST_NODES, "lets every node go")
@@ -91,6 +103,7 @@ def _scaling(name: str, region: str) -> Scaling | None:
             f"RAPIDO_MIN_NODES is {least} and RAPIDO_MAX_NODES {most}; the least is over the most"
         )
     boot_limit_s = _whole("RAPIDO_BOOT_S", "600", _LONGEST_BOOT_S, "gives no node time")
+    policy = _policy(os.environ.get("RAPIDO_FLEET_POLICY") or "{}")
     if not most:
         return None
     return Scaling(
@@ -99,6 +112,7 @@ def _scaling(name: str, region: str) -> Scaling | None:
         published(region),
         Bounds(least, most),
         float(boot_limit_s),
+        policy,
     )
 
 

@@ -74,12 +74,26 @@ def up(
         float,
         typer.Option(help="Share of nodes whose worker never starts.", rich_help_panel=_SCALING),
     ] = 0.0,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=NUMBER",
+            help="A setting of the planner, as in spot_share=0.5. May be repeated.",
+            rich_help_panel=_SCALING,
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option(help="Of what chance decides about nodes.", rich_help_panel=_SCALING)
     ] = 1,
 ) -> None:
     """A whole cell on this machine, or several, in the foreground, until Ctrl-C."""
-    from ops.cell.autoscale import Autoscale, AutoscaleError, read_boot, read_capacity
+    from ops.cell.autoscale import (
+        Autoscale,
+        AutoscaleError,
+        read_boot,
+        read_capacity,
+        read_policy,
+    )
     from ops.cell.workers import LIGHT, REAL
 
     settings = None
@@ -92,6 +106,7 @@ def up(
                 read_capacity(capacity or []),
                 stillborn,
                 seed,
+                read_policy(policy or []),
             )
         except AutoscaleError as error:
             raise typer.BadParameter(str(error)) from error
@@ -188,15 +203,17 @@ def _show_change(
     from botocore.exceptions import BotoCoreError, ClientError
 
     from ops.client import CallError
-    from ops.fleet.pools import is_empty, pool_line, pool_rows, pool_table
+    from ops.fleet.pools import is_empty, plan_line, pool_line, pool_rows, pool_table
 
     try:
         line = _line(client)
-        workers = client.call("GET", "/api/v1/workers")["workers"] if (found := groups()) else []
+        found = groups()
+        workers = client.call("GET", "/api/v1/workers")["workers"] if found else []
+        plans = client.call("GET", "/api/v1/fleet/plans")["plans"] if found else []
         rows = pool_rows(found, workers)
     except (CallError, httpx.HTTPError, BotoCoreError, ClientError) as error:
-        line, rows = f"the cell does not answer: {error}", []
-    line = f"{name} {line}".lstrip()
+        line, rows, plans = f"the cell does not answer: {error}", [], []
+    line = "\n".join([f"{name} {line}".lstrip(), *map(plan_line, plans)])
     before = seen.get(name, ())
     told = {one.partition(":")[0] for one in before}
     rows_told = (row for row in rows if row.name in told or not is_empty(row))

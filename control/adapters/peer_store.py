@@ -10,6 +10,7 @@ from control.domain.peers import Twin
 from control.services.peer_ports import Double, LessonEntry, OwnSummary, PeerStanding, Sought
 
 _UNWELL_MS = 30_000
+_SHORT_MS = 180_000
 _DIRECTORY_S = 24 * 3600
 
 
@@ -39,6 +40,7 @@ class PeerStoreMixin:
             sequence=sequence,
             more=bool(more),
             lessons=tuple(_entry(change) for change in changes),
+            short_slots=int(self._call("get", self._prefix + "short") or 0),
         )
 
     def acknowledge(self, peer: str, sequence: int) -> None:
@@ -53,6 +55,7 @@ class PeerStoreMixin:
             "free_slots": told.free_slots,
             "best_score": told.best_score,
             "accepting": told.accepting,
+            "short_slots": told.short_slots,
         }
         changes = [[c.lesson, c.session_id, c.born_ms, c.over] for c in told.lessons]
         known, doubles = self._run(
@@ -91,6 +94,15 @@ class PeerStoreMixin:
         key = f"{self._prefix}peer:{peer}"
         self._call("hset", key, _digest(tenant, lesson_id), f"{session_id}|{born_ms}")
         self._call("expire", key, _DIRECTORY_S)
+
+    def standings(self, now_ms: int) -> dict[str, PeerStanding]:
+        """What every peer told last."""
+        told = self._call("hgetall", self._prefix + "peers")
+        return {peer: _standing(raw, now_ms) for peer, raw in told.items()}
+
+    def put_short(self, slots: int) -> None:
+        """What this cell's planner could not have; believed for three minutes."""
+        self._call("set", self._prefix + "short", slots, px=_SHORT_MS)
 
     def put_well(self, well: bool) -> None:
         """Whether sessions can be set up here; that they cannot is believed for 30 s."""

@@ -158,6 +158,8 @@ class Summary(Message):
     free_slots: Annotated[int, Field(ge=0, le=10_000_000)]
     best_score: Annotated[float, Field(ge=0, le=0.6)]
     accepting: bool
+    short_slots: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """What its own region cannot have for the demand that it expects."""
     since: Sequence
     sequence: Sequence
     more: bool = False

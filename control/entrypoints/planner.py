@@ -5,25 +5,13 @@ It has a package of its own, for the solver: nothing else imports this module.
 
 from __future__ import annotations
 
-import os
 import time
-from functools import cache
 from typing import Any
 
 from control import bootstrap
 from control.domain.errors import RapidoError
-from control.domain.fleet.planning import Policy, policy_of
 from control.entrypoints.telemetry import count, logger, traced
 from control.services import demand, planner
-
-
-@cache
-def _policy() -> Policy:
-    """The template's settings over the planner's own."""
-    try:
-        return policy_of(os.environ)
-    except ValueError as error:
-        raise bootstrap.ConfigurationError(str(error)) from error
 
 
 @traced
@@ -33,12 +21,12 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
     del context
     cell = bootstrap.cell()
     if "again" in event:
-        told = planner.again(cell, event["again"], policy=_policy())
+        told = planner.again(cell, event["again"])
     elif "execution" in event:
         logger.set_correlation_id(event["execution"])
-        told = planner.start(cell, event["execution"], event["given"], policy=_policy())
+        told = planner.start(cell, event["execution"], event["given"])
     else:
-        told = planner.tick(cell, policy=_policy())
+        told = planner.tick(cell)
     try:
         demand.archive(cell, time.time())
     except RapidoError as fault:

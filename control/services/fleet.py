@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -15,6 +16,8 @@ from control.services.scaling_ports import Group, Instance
 
 SHORTAGE_BAN_S = 600.0
 """A pool whose group launched in vain is left alone for that long."""
+STANDING_S = 120.0
+"""A peer that was not heard for that long hands nothing over."""
 SILENT_S = 120.0
 """A worker that was there and is not heard for that long does not come back by itself."""
 
@@ -62,8 +65,16 @@ def look(cell: Cell) -> Look:
             pool: ban.until_s for pool, ban in cell.store.bans().items() if ban.until_s > now_s
         },
         asked=asked.slots if asked is not None and asked.until_s > now_s else 0,
+        spilled=_spilled(cell, seen.now_ms),
     )
     return Look(fleet, groups, seen, (*notes, *prices.faults, *_changed_by_hand(groups)))
+
+
+def _spilled(cell: Cell, now_ms: int) -> int:
+    """This cell's part of what its peers are short of: each one's is shared by all others."""
+    standings = cell.store.standings(now_ms)
+    fresh = [one for one in standings.values() if one.age_s < STANDING_S]
+    return sum(math.ceil(one.short_slots / max(1, len(cell.peers))) for one in fresh)
 
 
 def heed_failures(cell: Cell, now_s: float) -> tuple[tuple[Group, ...], list[str]]:

@@ -71,6 +71,8 @@ class OwnSummary:
     sequence: int
     more: bool
     lessons: tuple[LessonEntry, ...]
+    short_slots: int = 0
+    """That its planner could not have for the demand that it expects."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class PeerStanding:
     best_score: float
     accepting: bool
     age_s: float
+    short_slots: int = 0
 
 
 @dataclass(frozen=True)
@@ -124,4 +127,10 @@ class PeerStore(Protocol):
     def remember(
         self, peer: str, tenant: str, lesson_id: str, session_id: str, born_ms: int
     ) -> None: ...
+    def standings(self, now_ms: int) -> Mapping[str, PeerStanding]:
+        """What every peer told last."""
+
+    def put_short(self, slots: int) -> None:
+        """What this cell's planner could not have; believed for three minutes."""
+
     def put_well(self, well: bool) -> None: ...

@@ -5,9 +5,10 @@ Imports the forecast and the planner, which need packages that only PlanFunction
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from control.domain.fleet.planning import Policy, plan, record
@@ -22,7 +23,7 @@ PLANNING_MS = 50_000
 """A planner that takes longer died: PlanFunction's own Timeout."""
 
 Decide = Callable[[Fleet, Outlook, Policy], Plan]
-POLICY = Policy()
+_SHARES = frozenset({"quantile", "keep_share", "spot_share"})
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,24 @@ class PlanningNow(Exception):
     """Another planner plans this cell at this moment; ask again in some seconds."""
 
 
+class PolicyRefused(Exception):
+    """A setting of the planner's that it does not have, or that cannot be."""
+
+
+def policy_of(settings: Mapping[str, float]) -> Policy:
+    """The planner's settings, those given in place of its own. Raises PolicyRefused."""
+    known = {one.name for one in fields(Policy)}
+    for name, value in settings.items():
+        if name not in known:
+            raise PolicyRefused(f"FleetPolicy has no {name}; it has {', '.join(sorted(known))}")
+        most = 1.0 if name in _SHARES else math.inf
+        if not 0 <= value <= most or not math.isfinite(value):
+            raise PolicyRefused(f"FleetPolicy's {name} is {value}; give 0 to {most:g}")
+    if settings.get("quantile", 0.5) in (0.0, 1.0):
+        raise PolicyRefused("FleetPolicy's quantile is 0 or 1; give one between, as in 0.97")
+    return replace(Policy(), **settings)
+
+
 @contextmanager
 def _planning(cell: Cell) -> Iterator[None]:
     """One planner at a time, until its order is in an execution's hands. Raises PlanningNow."""
@@ -49,14 +68,19 @@ def _planning(cell: Cell) -> Iterator[None]:
         cell.store.release("plan")
 
 
-def planned(cell: Cell, reason: str, decide: Decide, policy: Policy) -> Planned:
+def planned(cell: Cell, reason: str, decide: Decide) -> Planned:
     """One plan. What it says of workers is in the store when this returns."""
+    assert cell.scaling is not None
+    policy = policy_of(cell.scaling.policy)
     notes = offers.refresh(cell, cell.store.observe().now_ms / 1000)
     seen = look(cell)
     seen = replace(seen, notes=(*notes, *seen.notes))
     outlook = demand.outlook_for(cell, seen.fleet, seen.observed, policy.quantile)
     decided = decide(seen.fleet, outlook, policy)
     _tell_workers(cell, seen.fleet, decided)
+    # a region's own shortage alone: what peers spill here must not go round
+    short = float(decided.why.get("short_slots", 0.0))
+    cell.store.put_short(max(0, math.ceil(short) - seen.fleet.spilled))
     done = Planned(seen, decided, order_of(seen, decided))
     kept = {"at_s": seen.fleet.now_s, "reason": reason, "notes": list(seen.notes)}
     kept |= {"order": done.order.text(), **record(seen.fleet, outlook, policy, decided)}
@@ -122,7 +146,7 @@ def _drained(seen: Look, idle: set[str]) -> Iterator[str]:
             yield one.node_id
 
 
-def tick(cell: Cell, decide: Decide = plan, policy: Policy = POLICY) -> dict[str, Any]:
+def tick(cell: Cell, decide: Decide = plan) -> dict[str, Any]:
     """Every minute. A tick that finds another at work leaves it to that one; one that comes after
     an hour without any sees what is there, like every other.
 
@@ -132,7 +156,7 @@ def tick(cell: Cell, decide: Decide = plan, policy: Policy = POLICY) -> dict[str
         return {"planned": False, "because": "this cell has no pools"}
     try:
         with _planning(cell):
-            done = planned(cell, "tick", decide, policy)
+            done = planned(cell, "tick", decide)
             told = {"planned": True, "order": done.order.text(), "notes": list(done.look.notes)}
             if done.order.empty:
                 return told
@@ -167,7 +191,6 @@ def start(
     execution: str,
     given: Mapping[str, Any],
     decide: Decide = plan,
-    policy: Policy = POLICY,
 ) -> dict[str, Any]:
     """The beginning of an execution that brought no order: by hand, by the calendar, by a nudge.
 
@@ -180,7 +203,7 @@ def start(
     with _planning(cell):
         if ask is not None:
             cell.store.ask(ask)
-        order = planned(cell, reason, decide, policy).order
+        order = planned(cell, reason, decide).order
         verdict = "over"
         if not order.empty:
             verdict = "go" if _fly(cell, execution, order) == execution else "handed over"
@@ -192,15 +215,13 @@ def start(
     }
 
 
-def again(
-    cell: Cell, state: Mapping[str, Any], decide: Decide = plan, policy: Policy = POLICY
-) -> dict[str, Any]:
+def again(cell: Cell, state: Mapping[str, Any], decide: Decide = plan) -> dict[str, Any]:
     """In the middle of an execution: some pool had no capacity and is banned, so others are asked.
 
     Raises PlanningNow, GroupsAway, StoreAway.
     """
     with _planning(cell):
-        order = planned(cell, f"{state['reason']}, again", decide, policy).order
+        order = planned(cell, f"{state['reason']}, again", decide).order
     return {
         "region": state["region"],
         "reason": state["reason"],

@@ -124,6 +124,8 @@ class Scaling:
     """Nodes of all pools together."""
     boot_limit_s: float
     """A node that announces no slots by then is given up, as its launching hook does."""
+    policy: Mapping[str, float] = field(default_factory=dict)
+    """The planner's settings that are to be other than its own, by name."""
 
 
 class GroupsAway(Exception):

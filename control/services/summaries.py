@@ -88,6 +88,7 @@ def _tell_once(cell: Cell, peer: Peer, timeout_s: float) -> bool:
         free_slots=told.free_slots,
         best_score=told.best_score,
         accepting=told.accepting,
+        short_slots=told.short_slots,
         since=told.since,
         sequence=told.sequence,
         more=told.more,
@@ -146,6 +147,7 @@ def receive(cell: Cell, summary: Summary, now: datetime) -> Received:
         summary.sequence,
         summary.more,
         tuple(LessonEntry(c.lesson, c.session_id, c.born_ms, c.over) for c in summary.lessons),
+        summary.short_slots,
     )
     sequence, found = cell.store.hear(peer.cell, told, SETTLED_AT_ONCE)
     ended, kept = doubles(cell, peer, found)

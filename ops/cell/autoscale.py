@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -27,6 +28,8 @@ class Autoscale:
     """Share of machines on which no worker ever starts."""
     seed: int = 1
     """What chance decides comes from it."""
+    policy: Mapping[str, float] = field(default_factory=dict)
+    """The planner's settings that are to be other than its own."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.start_nodes <= self.most_nodes <= MOST_NODES:
@@ -42,6 +45,8 @@ class Autoscale:
         for pool, share in self.capacity.items():
             if not 0 <= share <= 1:
                 raise AutoscaleError(f"{pool}: {share} of its launches fail: give 0 to 1, or off")
+        if self.policy:
+            _check_policy(self.policy)
 
     def parameters(self) -> dict[str, str]:
         """Of the template: pools there are only where workers have an image, which nothing here
@@ -52,7 +57,17 @@ class Autoscale:
             "MinNodes": "1",
             "StartNodes": str(self.start_nodes),
             "MaxNodes": str(self.most_nodes),
+            "FleetPolicy": json.dumps(dict(self.policy)),
         }
+
+
+def _check_policy(policy: Mapping[str, float]) -> None:
+    from control.services.planner import PolicyRefused, policy_of  # the solver, for a second
+
+    try:
+        policy_of(policy)
+    except PolicyRefused as error:
+        raise AutoscaleError(str(error)) from error
 
 
 def read_boot(text: str) -> tuple[float, float]:
@@ -62,6 +77,18 @@ def read_boot(text: str) -> tuple[float, float]:
         return float(low), float(high or low)
     except ValueError:
         raise AutoscaleError(f"{text!r} is no boot time: give seconds, as in 10 or 5-20") from None
+
+
+def read_policy(texts: list[str]) -> dict[str, float]:
+    """From ``NAME=NUMBER``; which names there are is the planner's. Raises AutoscaleError."""
+    found = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            raise AutoscaleError(f"{text!r}: give NAME=NUMBER, as in spot_share=0.5") from None
+    return found
 
 
 def read_capacity(texts: list[str]) -> dict[str, float]:

@@ -131,6 +131,8 @@ class Template:
         for name in parameters:
             if name not in declared:
                 raise TemplateError(f"Parameters.{name}: not declared in {self.path.name}")
+        if twice := sorted(set(declared) & set(self._resources)):
+            raise TemplateError(f"{twice[0]}: a parameter and a resource; give one another name")
         names: dict[str, Any] = {k: v["Default"] for k, v in declared.items() if "Default" in v}
         names |= pseudo_parameters(region) | dict(parameters)
         known: dict[str, Any] = {}

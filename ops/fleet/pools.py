@@ -80,3 +80,8 @@ def pool_line(row: PoolRow) -> str:
     states = ", ".join(f"{n} {state}" for state, n in row.nodes.items())
     used = f"slots {row.used} of {row.slots} used"
     return f"{row.name}: {row.wanted} wanted; {states or 'no nodes'}; {used}"
+
+
+def plan_line(kept: Mapping[str, Any]) -> str:
+    """Of a plan that was kept: what it says of itself, in one line."""
+    return "plan: " + " ".join(kept["plan"]["why"]["said"])

@@ -2,103 +2,22 @@
 
 from __future__ import annotations
 
-import secrets
-import time
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from ops.cell.at_desk import AtDesk, DeskRefused
+from ops.cell.at_desk import DeskRefused
 from ops.cell.autoscale import Autoscale
 from ops.cell.cell import Cell
-from ops.cell.deploy import LocalAws
-from ops.cell.intrinsics import ACCOUNT_ID
 from ops.cell.workers import LIGHT
-from ops.client import CellClient
+from tests.e2e.fleet_cell import Fleet, until
 
 NAME = "fleet"
 ON_DEMAND = "g5.xlarge-on-demand"
 SPOT = "g5.xlarge-spot"
-Found = TypeVar("Found")
 
 pytestmark = pytest.mark.timeout(180)
-
-
-class Fleet:
-    """The cell that is up, as its operator and its learners see it."""
-
-    def __init__(self, cell: Cell) -> None:
-        self.cell = cell
-        self.desk = AtDesk(cell.aws_url)
-        self.client = CellClient(cell.url, cell.client_key)
-        self.operator = CellClient(cell.url, cell.operator_key)
-        aws = LocalAws(cell.aws_url, cell.region)
-        self._groups, self._states = aws.client("autoscaling"), aws.client("stepfunctions")
-
-    def want(self, pool: str, nodes: int) -> None:
-        self._groups.set_desired_capacity(
-            AutoScalingGroupName=f"rapido-{NAME}-{pool}", DesiredCapacity=nodes
-        )
-
-    def nodes(self, pool: str) -> dict[str, str]:
-        """Lifecycle states by node."""
-        (group,) = self._groups.describe_auto_scaling_groups(
-            AutoScalingGroupNames=[f"rapido-{NAME}-{pool}"]
-        )["AutoScalingGroups"]
-        return {one["InstanceId"]: one["LifecycleState"] for one in group["Instances"]}
-
-    def activities(self, pool: str) -> list[dict[str, Any]]:
-        return list(
-            self._groups.describe_scaling_activities(AutoScalingGroupName=f"rapido-{NAME}-{pool}")[
-                "Activities"
-            ]
-        )
-
-    def terminate(self, node: str) -> None:
-        self._groups.terminate_instance_in_auto_scaling_group(
-            InstanceId=node, ShouldDecrementDesiredCapacity=True
-        )
-
-    def workers(self) -> dict[str, dict[str, Any]]:
-        """Those that are alive."""
-        page = self.operator.call("GET", "/api/v1/workers")["workers"]
-        return {one["worker_id"]: one for one in page if one["alive"]}
-
-    def serving(self, pool: str, count: int) -> list[str]:
-        """Waits for that many nodes of a pool in service, their workers ready."""
-
-        def those() -> list[str] | None:
-            ready = {name for name, one in self.workers().items() if one["state"] == "ready"}
-            nodes = [n for n, s in self.nodes(pool).items() if s == "InService" and n in ready]
-            return nodes if len(nodes) == count else None
-
-        return until(those, 60)
-
-    def lesson(self) -> dict[str, Any]:
-        """A live one."""
-        session = self.client.start(secrets.token_hex(4), wait=False)["session_id"]
-        return until(lambda: self._live(session))
-
-    def drains(self) -> list[str]:
-        """Statuses of worker_drain's executions."""
-        machine = f"arn:aws:states:{self.cell.region}:{ACCOUNT_ID}:stateMachine"
-        page = self._states.list_executions(stateMachineArn=f"{machine}:rapido-{NAME}-worker-drain")
-        return [one["status"] for one in page["executions"]]
-
-    def _live(self, session: str) -> dict[str, Any] | None:
-        found = self.client.show(session)
-        return found if found["status"] == "live" else None
-
-
-def until(find: Callable[[], Found | None], limit_s: float = 30.0) -> Found:
-    """What ``find`` gives once it gives something."""
-    deadline = time.monotonic() + limit_s
-    while not (found := find()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +28,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         state_dir=tmp_path_factory.mktemp(NAME),
         worker_module=LIGHT,
         autoscale=settings,
+        functions_env={"RAPIDO_SCHEDULE_SCALE": "0.01"},  # no planner's tick changes its mind
     ) as cell:
         yield Fleet(cell)
 
@@ -140,7 +60,7 @@ def test_a_node_that_is_to_go_stays_until_its_lesson_ended(fleet: Fleet) -> None
     until(lambda: node not in fleet.cell.worker_pids)
     assert fleet.client.show(lesson["session_id"])["status"] == "ended"
     assert fleet.client.show(other["session_id"])["status"] == "live"
-    assert until(lambda: "RUNNING" not in fleet.drains() and fleet.drains()) == ["SUCCEEDED"]
+    assert fleet.ended("worker-drain") == ["SUCCEEDED"]
     fleet.client.end(other["session_id"])
 
 

@@ -100,6 +100,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         state_dir=tmp_path_factory.mktemp(NAME),
         worker_module=LIGHT,
         autoscale=Autoscale(start_nodes=1, most_nodes=10, boot_s=(0.2, 0.6)),
+        functions_env={"RAPIDO_FLEET_POLICY": json.dumps({"review_s": 1.0, "hold_s": 0.0})},
     ) as cell:
         yield Fleet(cell)
 

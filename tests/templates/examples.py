@@ -33,6 +33,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "DatabaseUrl": ("", "postgresql://rapido@records.example.com/rapido"),
     "EdgeSecretId": ("rapido-prod-edge", ""),
     "EdgeSecretVersion": ("", "0a1b2c3d-1111-2222-3333-444455556666"),
+    "FleetPolicy": ("{}",),
     "HomeCell": ("", "us-east-1", "us-west-2"),
     "HomeRegion": ("us-west-2",),
     "HostedZoneId": ("Z0123456789ABCDEFGHIJ",),

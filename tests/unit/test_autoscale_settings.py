@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ops.cell.autoscale import Autoscale, AutoscaleError, read_boot, read_capacity
+from ops.cell.autoscale import Autoscale, AutoscaleError, read_boot, read_capacity, read_policy
 
 
 def test_boot_times() -> None:
@@ -27,6 +27,12 @@ def test_a_boot_time_that_is_none(text: str) -> None:
         read_boot(text)
 
 
+def test_settings_of_the_planner() -> None:
+    assert read_policy(["spot_share=0.5", "review_s=60"]) == {"spot_share": 0.5, "review_s": 60.0}
+    with pytest.raises(AutoscaleError, match="give NAME=NUMBER"):
+        read_policy(["spot_share"])
+
+
 @pytest.mark.parametrize("text", ["g5.xlarge-spot", "g5.xlarge-spot=never"])
 def test_a_share_that_is_none(text: str) -> None:
     with pytest.raises(AutoscaleError, match="give POOL=off"):
@@ -43,6 +49,7 @@ def test_a_share_that_is_none(text: str) -> None:
         ({"boot_s": (-1.0, 5.0)}, "a boot of -1"),
         ({"stillborn": 1.5}, "stillborn"),
         ({"capacity": {"g5.xlarge-spot": 2.0}}, "g5.xlarge-spot: 2.0"),
+        ({"policy": {"spot_shares": 0.5}}, "spot_shares"),
     ],
 )
 def test_settings_that_cannot_be(settings: dict[str, Any], said: str) -> None:
@@ -51,5 +58,6 @@ def test_settings_that_cannot_be(settings: dict[str, Any], said: str) -> None:
 
 
 def test_the_templates_parameters_follow() -> None:
-    parameters = Autoscale(start_nodes=2, most_nodes=5).parameters()
+    parameters = Autoscale(2, 5, policy={"spot_share": 0.5}).parameters()
     assert (parameters["StartNodes"], parameters["MaxNodes"]) == ("2", "5")
+    assert parameters["FleetPolicy"] == '{"spot_share": 0.5}'

@@ -85,6 +85,12 @@ def test_an_undeclared_parameter_is_refused(tmp_path: Path) -> None:
         template.resolve({"Typo": "x"}, {})
 
 
+def test_a_parameter_and_a_resource_cannot_share_a_name(tmp_path: Path) -> None:
+    text = "{Parameters: {Q: {Type: String}}, Resources: {Q: {Type: AWS::SQS::Queue}}}"
+    with pytest.raises(TemplateError, match="Q: a parameter and a resource"):
+        written(tmp_path, text).resolve({}, {})
+
+
 def test_globals_hold_unless_the_function_says_otherwise(tmp_path: Path) -> None:
     template = written(
         tmp_path,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from control.services import offers
+from control.domain.geography import REGIONS
+from control.services import offers, planner
+from control.services.fleet import look
+from control.services.peer_ports import OwnSummary, Peer
 from control.services.scaling_ports import PriceList
-from tests.fleet_desk import OD, SPOT, FleetDesk
+from tests.fleet_desk import OD, SPOT, FleetDesk, always
 
 
 @pytest.fixture
@@ -148,3 +153,27 @@ def test_prices_are_asked_for_once_an_hour(desk: FleetDesk) -> None:
     desk.pass_s(3600)
     offers.refresh(desk.cell, desk.now_s)
     assert desk.prices.asked == 2
+
+
+def test_what_peers_are_short_of_is_shared_and_comes_on_top(desk: FleetDesk) -> None:
+    desk.boot(OD)
+    peers = tuple(Peer(name, "eu-west-1", REGIONS["eu-west-1"], "http://x") for name in "bc")
+    cell = replace(desk.cell, peers=peers)
+    told = OwnSummary(0, 0.0, True, 0, 1, False, (), short_slots=25)
+
+    desk.store.hear("b", told, 0)
+    assert look(cell).fleet.spilled == 13
+    desk.pass_s(121)
+
+    assert look(cell).fleet.spilled == 0, "it was not heard since"
+
+
+def test_a_region_that_is_short_tells_its_peers_and_not_what_they_spilled(desk: FleetDesk) -> None:
+    desk.boot(OD)
+    planner.tick(desk.cell, always(why={"said": [], "short_slots": 7.5}))
+    assert desk.store.summary("b", 1).short_slots == 8
+
+    desk.store.hear("b", OwnSummary(0, 0.0, True, 0, 1, False, (), short_slots=5), 0)
+    planner.tick(desk.cell, always(why={"said": [], "short_slots": 7.5}))
+
+    assert desk.store.summary("b", 1).short_slots == 3

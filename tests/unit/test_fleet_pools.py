@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ops.fleet.pools import PoolRow, node_state, pool_line, pool_rows, pool_table
+from ops.fleet.pools import PoolRow, node_state, plan_line, pool_line, pool_rows, pool_table
 from ops.terminal import console
 
 
@@ -62,3 +62,8 @@ def test_the_table_has_a_line_a_pool() -> None:
 
     assert "sums" in shown.get()
     assert "g5.2xlarge-on-demand" in shown.get()
+
+
+def test_a_plan_says_of_itself_what_it_does() -> None:
+    kept = {"plan": {"why": {"said": ["2 g5.xlarge-spot: the least.", "Nothing closes."]}}}
+    assert plan_line(kept) == "plan: 2 g5.xlarge-spot: the least. Nothing closes."

@@ -12,8 +12,8 @@ that empty count against the region's most until they are gone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from control.domain.fleet import mix
@@ -27,13 +27,13 @@ _STEP = 4.0
 class Policy:
     """The settings; docs/scaling.md says how to choose them and what each costs."""
 
-    quantile: float = 0.97
+    quantile: float = 0.99
     """Of demand, that capacity is planned for."""
     keep_share: float = 0.75
     """Of the sessions expected, those that have a slot when any one pool vanishes."""
     spot_share: float = 0.8
     """Most of the slots that may be spot."""
-    interruption_usd: float = 2.5
+    interruption_usd: float = 2.4
     """What a lesson that spot interrupts is worth avoiding."""
     spot_hazard_h: float = 0.04
     """Interruptions an hour of a spot node."""
@@ -46,38 +46,13 @@ class Policy:
     expect_s: float = 1800.0
     """On-demand is sized for the mean demand of that time."""
     tick_s: float = 60.0
-    review_s: float = 600.0
+    review_s: float = 300.0
     """How often a mix that is enough is looked over."""
     solver_s: float = 0.8
 
 
-CHEAPEST = Policy(spot_share=1.0, interruption_usd=1.5)
+CHEAPEST = Policy(spot_share=1.0, interruption_usd=1.6, quantile=0.985)
 """Spot without a limit: a third off the bill, and twice the interruptions."""
-
-_SETTINGS = {
-    "RAPIDO_SPOT_SHARE": ("spot_share", 0.0, 1.0),
-    "RAPIDO_KEEP_SHARE": ("keep_share", 0.0, 1.0),
-    "RAPIDO_DEMAND_QUANTILE": ("quantile", 0.5, 0.9999),
-    "RAPIDO_INTERRUPTION_USD": ("interruption_usd", 0.0, 1000.0),
-}
-
-
-def policy_of(environment: Mapping[str, str]) -> Policy:
-    """The settings of an environment over the defaults. Raises ValueError that names the one that
-    is wrong, and what it may be."""
-    chosen = {}
-    for variable, (name, least, most) in _SETTINGS.items():
-        text = environment.get(variable, "")
-        if not text:
-            continue
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not least <= value <= most:
-            raise ValueError(f"{variable} is {text!r}, not a number from {least:g} to {most:g}")
-        chosen[name] = value
-    return replace(Policy(), **chosen)
 
 
 def plan(fleet: Fleet, outlook: Outlook, policy: Policy) -> Plan:
@@ -115,7 +90,8 @@ def plan(fleet: Fleet, outlook: Outlook, policy: Policy) -> Plan:
 def _need(fleet: Fleet, outlook: Outlook, within_s: float) -> float:
     """Slots that must be there at any moment until then."""
     ahead = max(outlook.high[: _steps(fleet, outlook, within_s)], default=0.0)
-    return max(ahead, float(fleet.live + fleet.queued)) + fleet.asked
+    own = max(ahead, float(fleet.live + fleet.queued))
+    return max(own + fleet.spilled, float(fleet.asked))
 
 
 def _steps(fleet: Fleet, outlook: Outlook, within_s: float) -> int:
@@ -126,7 +102,7 @@ def _steps(fleet: Fleet, outlook: Outlook, within_s: float) -> int:
 def _expected(fleet: Fleet, outlook: Outlook, within_s: float) -> float:
     """Sessions that are expected at the most until then."""
     ahead = outlook.mean[: _steps(fleet, outlook, within_s)]
-    return max(*ahead, float(fleet.live + fleet.queued)) + fleet.asked
+    return max(*ahead, float(fleet.live + fleet.queued)) + fleet.spilled
 
 
 def _enough(serving: Sequence[Node], need: float, keep: float, bounds: Bounds) -> bool:

@@ -95,7 +95,9 @@ class Fleet:
     banned: Mapping[str, float] = field(default_factory=dict)
     """Pool that is not launched from → until when."""
     asked: int = 0
-    """Slots that somebody asked for by hand, or that a peer wants to hand over: a floor."""
+    """Slots that somebody asked for, by hand or by the calendar: there are so many at least."""
+    spilled: int = 0
+    """Sessions that peers will have no slot for: they come on top of the region's own."""
 
 
 @dataclass(frozen=True)

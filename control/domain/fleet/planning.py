@@ -102,7 +102,7 @@ def _steps(fleet: Fleet, outlook: Outlook, within_s: float) -> int:
 def _expected(fleet: Fleet, outlook: Outlook, within_s: float) -> float:
     """Sessions that are expected at the most until then."""
     ahead = outlook.mean[: _steps(fleet, outlook, within_s)]
-    return max(*ahead, float(fleet.live + fleet.queued)) + fleet.spilled
+    return max([*ahead, float(fleet.live + fleet.queued)]) + fleet.spilled
 
 
 def _enough(serving: Sequence[Node], need: float, keep: float, bounds: Bounds) -> bool:
@@ -115,7 +115,7 @@ def _enough(serving: Sequence[Node], need: float, keep: float, bounds: Bounds) -
 
 
 def _review(fleet: Fleet, policy: Policy) -> bool:
-    return fleet.now_s % policy.review_s < policy.tick_s
+    return fleet.now_s % max(policy.review_s, policy.tick_s, 1.0) < policy.tick_s
 
 
 def _ask(
@@ -135,20 +135,30 @@ def _ask(
     room = max(0, min(fleet.bounds.most - len(fleet.nodes), math.ceil(need / least_slots) + 2))
     offers = {one.pool: one for one in fleet.offers}
     pools = {one.pool: None for one in usable} | dict.fromkeys(offers)
+    asks = tuple(
+        _pool_ask(fleet, policy, offers.get(pool), _of(pool, usable), room, need)
+        for pool in sorted(pools, key=lambda one: one.name)
+    )
+    weak = _weaker(asks, usable)
     return mix.MixAsk(
-        tuple(
-            _pool_ask(fleet, policy, offers.get(pool), _of(pool, usable), room, need)
-            for pool in sorted(pools, key=lambda one: one.name)
-        ),
-        step * math.ceil(need / step),
+        asks,
+        step * math.ceil((need + weak) / step),
         _STEP * round(sum(mean) / max(1, len(mean)) / _STEP),
         fleet.bounds.least,
         room,
-        step * math.ceil(keep / step),
+        step * math.ceil((keep + weak) / step),
         policy.spot_share,
         policy.interruption_usd * policy.spot_hazard_h,
         policy.solver_s,
     )
+
+
+def _weaker(asks: Sequence[mix.PoolAsk], usable: Sequence[Node]) -> int:
+    """Slots that nodes lack of what the mix counts them as: the same in all nodes of a pool."""
+    there = {one.name: one.slots * one.open for one in asks}
+    for node in usable:
+        there[node.pool.name] -= node.slots
+    return sum(max(0, lacking) for lacking in there.values())
 
 
 def _of(pool: Pool, nodes: Sequence[Node]) -> list[Node]:
@@ -212,6 +222,7 @@ def _decide(
         if missing > len(back):
             launch[name] = missing - len(back)
         idle = [one for one in open_here if one.state == "ready" and one.used == 0]
+        idle.sort(key=lambda one: one.slots)
         spared += idle[: max(0, -missing)]
     ready = [one for one in serving if one.state == "ready"] + reopen
     close = _closable(spared, sum(one.slots for one in ready) - need)

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from control.domain.fleet import mix
 from control.domain.fleet.state import Bounds, Fleet, Node, Offer, Outlook, Plan, Pool
 
 _STEP = 4.0
-"""Sessions that expected demand is rounded to: what comes again need not be solved again."""
+"""Sessions that expected demand is rounded to, for the same reason as in _solved."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,16 @@ def plan(fleet: Fleet, outlook: Outlook, policy: Policy) -> Plan:
         why["said"] = ["What is there is enough until the next review."]
     else:
         ask = _ask(fleet, outlook, policy, hold, keep, serving, closed)
-        found = mix.solve(ask)
+        found = _solved(ask)
         why["expected_live"] = round(ask.expected, 1)
         if found is None:
             target = None
             why["said"] = [f"No mix within {policy.solver_s:g} s: what is there stays."]
         else:
             target = dict(found.nodes)
-            why |= {"usd_h": round(found.usd_h, 3), "short_slots": found.short_slots,
-                    "unsafe_slots": found.unsafe_slots, "proven": found.proven}  # fmt: skip
+            why |= {"usd_h": round(found.usd_h, 3), "short_slots": round(found.short_slots, 1),
+                    "unsafe_slots": round(found.unsafe_slots, 1),
+                    "proven": found.proven}  # fmt: skip
             why["said"] = _told(found, need, hold)
     return _decide(fleet, target, serving, closed, need, hold < have, why)
 
@@ -130,8 +131,6 @@ def _ask(
     mean = outlook.mean[: _steps(fleet, outlook, policy.expect_s)]
     usable = [*serving, *closed]
     least_slots = min((one.slots for one in fleet.offers), default=1)
-    # nodes bring multiples of it, so that rounding up to one changes nothing
-    step = math.gcd(*(one.slots for one in fleet.offers), *(one.slots for one in usable)) or 1
     room = max(0, min(fleet.bounds.most - len(fleet.nodes), math.ceil(need / least_slots) + 2))
     offers = {one.pool: one for one in fleet.offers}
     pools = {one.pool: None for one in usable} | dict.fromkeys(offers)
@@ -142,14 +141,29 @@ def _ask(
     weak = _weaker(asks, usable)
     return mix.MixAsk(
         asks,
-        step * math.ceil((need + weak) / step),
+        need + weak,
         _STEP * round(sum(mean) / max(1, len(mean)) / _STEP),
         fleet.bounds.least,
         room,
-        step * math.ceil((keep + weak) / step),
+        keep + weak,
         policy.spot_share,
         policy.interruption_usd * policy.spot_hazard_h,
         policy.solver_s,
+    )
+
+
+def _solved(ask: mix.MixAsk) -> mix.Mix | None:
+    """Nodes bring multiples of a step, so that rounding up to one changes no mix, and what comes
+    again need not be solved again; what is missing is told of what was asked."""
+    step = math.gcd(*(one.slots for one in ask.pools)) or 1
+    need, keep = (step * math.ceil(slots / step) for slots in (ask.need, ask.keep))
+    found = mix.solve(replace(ask, need=need, keep=keep))
+    if found is None:
+        return None
+    return replace(
+        found,
+        short_slots=max(0.0, found.short_slots - (need - ask.need)),
+        unsafe_slots=max(0.0, found.unsafe_slots - (keep - ask.keep)),
     )
 
 
@@ -194,9 +208,10 @@ def _told(found: mix.Mix, need: float, hold: float) -> list[str]:
     if hold > need:
         said.append(f"{need:.0f} are needed at once; nothing closes that is needed again soon.")
     if found.short_slots:
-        said.append(f"{found.short_slots:g} slots cannot be had: bounds, quotas or bans.")
+        said.append(f"{math.ceil(found.short_slots)} slots cannot be had: bounds, quotas or bans.")
     if found.unsafe_slots:
-        said.append(f"With the largest pool gone {found.unsafe_slots:g} slots would be missing.")
+        missing = math.ceil(found.unsafe_slots)
+        said.append(f"With the largest pool gone {missing} slots would be missing.")
     if not found.proven:
         said.append("The solver's time ran out: a cheaper mix may exist.")
     return said

@@ -213,17 +213,17 @@ def _show_change(
         rows = pool_rows(found, workers)
     except (CallError, httpx.HTTPError, BotoCoreError, ClientError) as error:
         line, rows, plans = f"the cell does not answer: {error}", [], []
-    line = "\n".join([f"{name} {line}".lstrip(), *map(plan_line, plans)])
+    heads = [f"{name} {line}".lstrip(), *map(plan_line, plans)]
     before = seen.get(name, ())
     told = {one.partition(":")[0] for one in before}
     rows_told = (row for row in rows if row.name in told or not is_empty(row))
-    lines = [line, *(pool_line(row) for row in rows_told)]
+    lines = [*heads, *(pool_line(row) for row in rows_told)]
     if tuple(lines) == before:
         return
     seen[name] = tuple(lines)
     if rows and console.is_terminal:
         with _TOLD:
-            console.print(pool_table(rows, line))
+            console.print(pool_table(rows, "\n".join(heads)))
         return
     for one in lines:
         if one not in before:

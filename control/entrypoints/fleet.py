@@ -65,7 +65,7 @@ def report(event: dict[str, Any], context: Any) -> dict[str, Any]:
     facts = {
         "reason": state["reason"],
         "order": state["order"],
-        "released": state.get("released", {}),
+        "ended": state.get("released", {}).get("nodes", {}),
         "missing": missing,
         "fault": state.get("fault"),
     }

@@ -15,7 +15,8 @@ from tests.e2e.fleet_cell import Fleet, until
 
 NAME = "fleet"
 ON_DEMAND = "g5.xlarge-on-demand"
-SPOT = "g5.xlarge-spot"
+SPOT, OTHER_SPOT = "g5.xlarge-spot", "g4dn.2xlarge-spot"
+"""One that had no capacity is banned for a while: the planner undoes what a person wants of it."""
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -92,17 +93,17 @@ def test_without_capacity_no_node_comes_and_the_group_says_so(fleet: Fleet) -> N
 def test_a_spot_node_takes_no_lesson_after_its_notice_and_is_gone_when_it_ran_out(
     fleet: Fleet,
 ) -> None:
-    fleet.want(SPOT, 1)
-    (node,) = fleet.serving(SPOT, 1)
+    fleet.want(OTHER_SPOT, 1)
+    (node,) = fleet.serving(OTHER_SPOT, 1)
 
-    told = fleet.desk.interrupt(SPOT, notice_s=4.0)
+    told = fleet.desk.interrupt(OTHER_SPOT, notice_s=4.0)
 
     assert told["node"] == node
     until(lambda: fleet.workers()[node]["state"] == "draining")
     assert fleet.lesson()["worker_id"] != node
-    fleet.want(SPOT, 0)
+    fleet.want(OTHER_SPOT, 0)
     until(lambda: node not in fleet.cell.worker_pids)
-    until(lambda: node not in fleet.nodes(SPOT))
+    until(lambda: node not in fleet.nodes(OTHER_SPOT))
 
 
 def test_what_the_desk_cannot_do_it_says(fleet: Fleet) -> None:

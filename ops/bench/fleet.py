@@ -56,7 +56,7 @@ def fleet(out: Path, quick: bool, say: Callable[[str], None]) -> dict[str, Figur
     say(f"the planner alone, seed {seeds[0]}: how long a week takes")
     one = _inputs(seeds[0])
     week_s = trial.planned(one, Policy()).wall_s
-    mix.solve.cache_clear()
+    mix.forget()
     say(f"{_SOLVES} programmes of {_TYPES} types in two markets")
     solves = _solve_times()
     judged = []

@@ -158,9 +158,17 @@ def outlook(
     attendances: Attendances,
     bins: int,
 ) -> Outlook:
-    """``bins`` from the one that now is in; ``classes`` are those of this region, any time."""
+    """``bins`` from the one that now is in; ``classes`` are those of this region, any time.
+
+    Who is there long before a class or stays when it is over counts with the rest.
+    """
     announced, spread = _announced(now, classes, attendances, bins)
-    known = {(one.tenant, one.class_id) for one in classes}
+    begin_s = _begin_s(now.at_s)
+    known = {
+        (one.tenant, one.class_id)
+        for one in classes
+        if one.start_s - EARLY_S < begin_s + BIN_S and begin_s <= one.end_s
+    }
     other_now = max(0.0, now.live - sum(n for key, n in now.here.items() if key in known))
     rest, margin = _rest(profile, now, other_now, bins)
     mean = rest + announced
@@ -168,6 +176,11 @@ def outlook(
     high = mean + np.sqrt(margin**2 + sure**2 * spread)
     high[0] = max(high[0], now.live)
     return Outlook(BIN_S, tuple(mean.tolist()), tuple(high.tolist()))
+
+
+def _begin_s(at_s: float) -> float:
+    """Of the bin that a moment is in."""
+    return math.floor(at_s / BIN_S) * BIN_S
 
 
 def _normal(quantile: float) -> float:
@@ -200,7 +213,7 @@ def _announced(
 ) -> tuple[Values, Values]:
     """(mean, variance) of the classes' sessions a bin; one that began counts by who is there."""
     mean, variance = np.zeros(bins), np.zeros(bins)
-    begin_s = math.floor(now.at_s / BIN_S) * BIN_S
+    begin_s = _begin_s(now.at_s)
     for one in classes:
         low = math.floor((one.start_s - EARLY_S - begin_s) / BIN_S)
         high = math.floor((one.end_s - begin_s) / BIN_S) + 1

@@ -117,9 +117,29 @@ class _Rows:
             self.values.append(value)
 
 
-@lru_cache(maxsize=4096)
+class _Unproven(Exception):
+    """Raised, not returned: what ran out of time once may have it the next time."""
+
+    def __init__(self, found: Mix | None) -> None:
+        super().__init__()
+        self.found = found
+
+
 def solve(ask: MixAsk) -> Mix | None:
     """The mix; None where the solver had nothing in its time: keep what is there."""
+    try:
+        return _proven(ask)
+    except _Unproven as late:
+        return late.found
+
+
+def forget() -> None:
+    """What was solved is solved anew."""
+    _proven.cache_clear()
+
+
+@lru_cache(maxsize=4096)
+def _proven(ask: MixAsk) -> Mix:
     count = len(ask.pools)
     short, unsafe, unbalanced, few, live = range(2 * count, 2 * count + 5)
     costs = [one.price_usd_h for one in ask.pools]
@@ -138,12 +158,15 @@ def solve(ask: MixAsk) -> Mix | None:
     solver.run()
     found = solver.getInfo()
     if found.primal_solution_status != _highs().SolutionStatus.kSolutionStatusFeasible:
-        return None
+        raise _Unproven(None)
     values = solver.getSolution().col_value
     nodes = {one.name: round(values[i]) for i, one in enumerate(ask.pools)}
     proven = solver.getModelStatus() == _highs().HighsModelStatus.kOptimal
     usd_h = sum(one.price_usd_h * nodes[one.name] for one in ask.pools)
-    return Mix(nodes, _left(values[short]), _left(values[unsafe]), usd_h, proven)
+    mix = Mix(nodes, _left(values[short]), _left(values[unsafe]), usd_h, proven)
+    if not proven:
+        raise _Unproven(mix)
+    return mix
 
 
 def _left(value: float) -> float:

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from control.domain.fleet import mix
 from control.domain.fleet.state import Bounds, Fleet, Node, Offer, Outlook, Plan, Pool
 
 _STEP = 4.0
-"""Sessions that expected demand is rounded to: what comes again need not be solved again."""
+"""Sessions that expected demand is rounded to, for the same reason as in _solved."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ CHEAPEST = Policy(spot_share=1.0, interruption_usd=1.65, quantile=0.98)
 def plan(fleet: Fleet, outlook: Outlook, policy: Policy) -> Plan:
     """What is to be done now; ``why`` says from what, in plain values.
 
-    Where the solver has no answer in its time the mix is kept: nothing is launched or closed.
+    Where the solver has no answer in its time the mix is kept: nothing is launched, closed or
+    released.
     """
     serving = [one for one in fleet.nodes if one.healthy and one.state in ("booting", "ready")]
     closed = [one for one in fleet.nodes if one.healthy and one.state == "closed"]
@@ -68,21 +69,23 @@ def plan(fleet: Fleet, outlook: Outlook, policy: Policy) -> Plan:
     hold = max(need, min(_need(fleet, outlook, policy.hold_s), have))
     keep = policy.keep_share * _expected(fleet, outlook, lead_s)
     why: dict[str, Any] = {"need_slots": round(need, 1), "have_slots": have}
-    target = {}
+    target: dict[str, int] | None = {}
     if _enough(serving, need, keep, fleet.bounds) and not _review(fleet, policy):
         why["said"] = ["What is there is enough until the next review."]
     else:
         ask = _ask(fleet, outlook, policy, hold, keep, serving, closed)
-        found = mix.solve(ask)
+        found = _solved(ask)
         why["expected_live"] = round(ask.expected, 1)
         if found is None:
+            target = None
             why["said"] = [f"No mix within {policy.solver_s:g} s: what is there stays."]
         else:
             target = dict(found.nodes)
-            why |= {"usd_h": round(found.usd_h, 3), "short_slots": found.short_slots,
-                    "unsafe_slots": found.unsafe_slots, "proven": found.proven}  # fmt: skip
+            why |= {"usd_h": round(found.usd_h, 3), "short_slots": round(found.short_slots, 1),
+                    "unsafe_slots": round(found.unsafe_slots, 1),
+                    "proven": found.proven}  # fmt: skip
             why["said"] = _told(found, need, hold)
-    return _decide(fleet, target, serving, closed, hold < have, why)
+    return _decide(fleet, target, serving, closed, need, hold < have, why)
 
 
 def _need(fleet: Fleet, outlook: Outlook, within_s: float) -> float:
@@ -100,7 +103,7 @@ def _steps(fleet: Fleet, outlook: Outlook, within_s: float) -> int:
 def _expected(fleet: Fleet, outlook: Outlook, within_s: float) -> float:
     """Sessions that are expected at the most until then."""
     ahead = outlook.mean[: _steps(fleet, outlook, within_s)]
-    return max(*ahead, float(fleet.live + fleet.queued)) + fleet.spilled
+    return max([*ahead, float(fleet.live + fleet.queued)]) + fleet.spilled
 
 
 def _enough(serving: Sequence[Node], need: float, keep: float, bounds: Bounds) -> bool:
@@ -113,7 +116,7 @@ def _enough(serving: Sequence[Node], need: float, keep: float, bounds: Bounds) -
 
 
 def _review(fleet: Fleet, policy: Policy) -> bool:
-    return fleet.now_s % policy.review_s < policy.tick_s
+    return fleet.now_s % max(policy.review_s, policy.tick_s, 1.0) < policy.tick_s
 
 
 def _ask(
@@ -128,25 +131,48 @@ def _ask(
     mean = outlook.mean[: _steps(fleet, outlook, policy.expect_s)]
     usable = [*serving, *closed]
     least_slots = min((one.slots for one in fleet.offers), default=1)
-    # nodes bring multiples of it, so that rounding up to one changes nothing
-    step = math.gcd(*(one.slots for one in fleet.offers), *(one.slots for one in usable)) or 1
     room = max(0, min(fleet.bounds.most - len(fleet.nodes), math.ceil(need / least_slots) + 2))
     offers = {one.pool: one for one in fleet.offers}
     pools = {one.pool: None for one in usable} | dict.fromkeys(offers)
+    asks = tuple(
+        _pool_ask(fleet, policy, offers.get(pool), _of(pool, usable), room, need)
+        for pool in sorted(pools, key=lambda one: one.name)
+    )
+    weak = _weaker(asks, usable)
     return mix.MixAsk(
-        tuple(
-            _pool_ask(fleet, policy, offers.get(pool), _of(pool, usable), room, need)
-            for pool in sorted(pools, key=lambda one: one.name)
-        ),
-        step * math.ceil(need / step),
+        asks,
+        need + weak,
         _STEP * round(sum(mean) / max(1, len(mean)) / _STEP),
         fleet.bounds.least,
         room,
-        step * math.ceil(keep / step),
+        keep + weak,
         policy.spot_share,
         policy.interruption_usd * policy.spot_hazard_h,
         policy.solver_s,
     )
+
+
+def _solved(ask: mix.MixAsk) -> mix.Mix | None:
+    """Nodes bring multiples of a step, so that rounding up to one changes no mix, and what comes
+    again need not be solved again; what is missing is told of what was asked."""
+    step = math.gcd(*(one.slots for one in ask.pools)) or 1
+    need, keep = (step * math.ceil(slots / step) for slots in (ask.need, ask.keep))
+    found = mix.solve(replace(ask, need=need, keep=keep))
+    if found is None:
+        return None
+    return replace(
+        found,
+        short_slots=max(0.0, found.short_slots - (need - ask.need)),
+        unsafe_slots=max(0.0, found.unsafe_slots - (keep - ask.keep)),
+    )
+
+
+def _weaker(asks: Sequence[mix.PoolAsk], usable: Sequence[Node]) -> int:
+    """Slots that nodes lack of what the mix counts them as: the same in all nodes of a pool."""
+    there = {one.name: one.slots * one.open for one in asks}
+    for node in usable:
+        there[node.pool.name] -= node.slots
+    return sum(max(0, lacking) for lacking in there.values())
 
 
 def _of(pool: Pool, nodes: Sequence[Node]) -> list[Node]:
@@ -182,9 +208,10 @@ def _told(found: mix.Mix, need: float, hold: float) -> list[str]:
     if hold > need:
         said.append(f"{need:.0f} are needed at once; nothing closes that is needed again soon.")
     if found.short_slots:
-        said.append(f"{found.short_slots:g} slots cannot be had: bounds, quotas or bans.")
+        said.append(f"{math.ceil(found.short_slots)} slots cannot be had: bounds, quotas or bans.")
     if found.unsafe_slots:
-        said.append(f"With the largest pool gone {found.unsafe_slots:g} slots would be missing.")
+        missing = math.ceil(found.unsafe_slots)
+        said.append(f"With the largest pool gone {missing} slots would be missing.")
     if not found.proven:
         said.append("The solver's time ran out: a cheaper mix may exist.")
     return said
@@ -192,16 +219,17 @@ def _told(found: mix.Mix, need: float, hold: float) -> list[str]:
 
 def _decide(
     fleet: Fleet,
-    target: dict[str, int],
+    target: dict[str, int] | None,
     serving: Sequence[Node],
     closed: Sequence[Node],
+    need: float,
     shrinking: bool,
     why: dict[str, Any],
 ) -> Plan:
     launch: dict[str, int] = {}
     reopen: list[Node] = []
-    close: list[Node] = []
-    for name, wanted in target.items():
+    spared: list[Node] = []
+    for name, wanted in (target or {}).items():
         open_here = [one for one in serving if one.pool.name == name]
         back = sorted((one for one in closed if one.pool.name == name), key=_fullest)
         missing = wanted - len(open_here)
@@ -209,10 +237,13 @@ def _decide(
         if missing > len(back):
             launch[name] = missing - len(back)
         idle = [one for one in open_here if one.state == "ready" and one.used == 0]
-        close += idle[: max(0, -missing)]
+        idle.sort(key=lambda one: one.slots)
+        spared += idle[: max(0, -missing)]
+    ready = [one for one in serving if one.state == "ready"] + reopen
+    close = _closable(spared, sum(one.slots for one in ready) - need)
     open_now = [one for one in serving if one not in close and one.state == "ready"] + reopen
     gone = [one for one in (*closed, *close) if one not in reopen and one.used == 0]
-    spare = max(0, len(serving) + len(closed) - fleet.bounds.least)
+    spare = max(0, len(serving) + len(closed) - fleet.bounds.least) if target is not None else 0
     return Plan(
         launch,
         _names(close),
@@ -222,6 +253,16 @@ def _decide(
         {one.node_id: _order(one, shrinking) for one in open_now},
         why,
     )
+
+
+def _closable(spared: Iterable[Node], over: float) -> list[Node]:
+    """What is launched instead must be ready first: those that leave enough slots open now."""
+    closed = []
+    for one in spared:
+        if one.slots <= over:
+            closed.append(one)
+            over -= one.slots
+    return closed
 
 
 def _fullest(node: Node) -> tuple[float, str]:

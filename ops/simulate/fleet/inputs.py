@@ -9,6 +9,7 @@ import csv
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,9 @@ _HEADERS = {
     "timetable": "class_id,region,start_s,duration_s,expected,known_at_s",
     "capacity": "region,zone,type,market,start_s,end_s,price_usd_h,available",
 }
+_NEEDED = "g5.xlarge", "g5.2xlarge"
+"""On demand in every region: deployments begin with the one, buffers are of the other."""
+_MOST_DAYS = 70
 _Row = TypeVar("_Row", Lesson, Announced, Stretch)
 
 
@@ -111,12 +115,40 @@ def read(demand_at: Path, timetable_at: Path, capacity_at: Path) -> Inputs:
     stretches = _rows(capacity_at, "capacity", Stretch, _check_stretch)
     regions = {one.region for one in stretches}
     lessons = _rows(demand_at, "demand", Lesson, lambda one: _check_lesson(one, regions))
-    classes = _rows(timetable_at, "timetable", Announced, lambda one: _check_class(one, regions))
+    ids: set[str] = set()
+    classes = _rows(
+        timetable_at, "timetable", Announced, lambda one: _check_class(one, regions, ids)
+    )
     if not lessons or not stretches:
         empty = demand_at if not lessons else capacity_at
         raise InputError(f"{empty} has no rows; rapido simulate fleet --write DIR makes such files")
     days = math.ceil(max(one.end_s for one in stretches) / 86_400)
+    if days > _MOST_DAYS:
+        raise InputError(
+            f"{capacity_at} ends on day {days}, and at most {_MOST_DAYS} are simulated; seconds "
+            "count from the first Monday 00:00 UTC"
+        )
+    _check_whole(capacity_at, stretches)
     return Inputs(sorted(lessons, key=lambda one: one.start_s), classes, stretches, days)
+
+
+def _check_whole(path: Path, stretches: Sequence[Stretch]) -> None:
+    there = {(one.region, one.type) for one in stretches if one.market == "on-demand"}
+    for region in dict.fromkeys(one.region for one in stretches):
+        for kind in _NEEDED:
+            if (region, kind) not in there:
+                raise InputError(f"{path} has no {kind} on-demand in {region}; add it")
+    ordered = sorted(stretches, key=lambda one: (_place(one), one.start_s))
+    for before, one in pairwise(ordered):
+        if _place(before) == _place(one) and one.start_s < before.end_s:
+            raise InputError(
+                f"{path}: {' '.join(_place(one))} has two rows for second {one.start_s:g}; let "
+                "each end where the next begins"
+            )
+
+
+def _place(one: Stretch) -> tuple[str, str, str, str]:
+    return one.region, one.zone, one.type, one.market
 
 
 def _rows(
@@ -128,8 +160,8 @@ def _rows(
             lines = csv.DictReader(file)
             if lines.fieldnames != header:
                 raise InputError(f"{path}:1: the header is not {_HEADERS[name]}")
-            return [_row(path, number, row, kind, check) for number, row in enumerate(lines, 2)]
-    except (OSError, UnicodeDecodeError) as error:
+            return [_row(path, lines.line_num, row, kind, check) for row in lines]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read ({error}); name a CSV file") from error
 
 
@@ -140,6 +172,8 @@ def _row(
     kind: type[_Row],
     check: Callable[[_Row], str | None],
 ) -> _Row:
+    if None in row:
+        raise InputError(f"{path}:{number}: has more columns than the header; correct it")
     values: list[Any] = []
     for column in fields(kind):
         text = row[column.name]
@@ -186,7 +220,10 @@ def _check_lesson(one: Lesson, regions: set[str]) -> str | None:
     return None
 
 
-def _check_class(one: Announced, regions: set[str]) -> str | None:
+def _check_class(one: Announced, regions: set[str], ids: set[str]) -> str | None:
+    if one.class_id in ids:
+        return f"class_id is {one.class_id!r} a second time; give every meeting one of its own"
+    ids.add(one.class_id)
     if one.region not in regions:
         return f"region is {one.region!r}, which the capacity file does not have; add it there"
     if not 0 < one.duration_s <= _LONGEST_S or not 0 < one.expected <= 5000:

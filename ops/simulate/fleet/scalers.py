@@ -12,7 +12,7 @@ from control.domain.fleet import forecast, planning, published
 from control.domain.fleet.forecast import Now, Profile
 from control.domain.fleet.state import Fleet, Node, Plan, Pool
 from control.domain.fleet.timetable import Attendance, Attendances, PlannedClass, hour_of
-from ops.simulate.fleet.weeks import HOUR_S, REGIONS, Announced
+from ops.simulate.fleet.weeks import HOUR_S, Announced
 from ops.simulate.fleet.world import Region
 
 MONDAY_S = 4 * 86_400.0
@@ -192,8 +192,3 @@ def history(
         change[min(steps, int(end_s / step_s) + 1)] -= 1
     most = np.cumsum(change)[:steps].reshape(-1, 10).max(axis=1)
     return [float(value) for value in most]
-
-
-def offset_h(region: str) -> float:
-    """Hours from UTC."""
-    return float(REGIONS[region][0])

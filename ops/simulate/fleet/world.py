@@ -10,7 +10,7 @@ waits for half a minute and is turned away.
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -220,7 +220,7 @@ class World:
                         for at in known.gone_at:
                             if begin_s <= at < end_s:
                                 self._at(at, "spot gone", region, pool, zone)
-        first = bisect_right([one.start_s for one in self.lessons], begin_s)
+        first = bisect_left([one.start_s for one in self.lessons], begin_s)
         coming = iter(range(first, len(self.lessons)))
         following = next(coming, None)
         tick_s = begin_s

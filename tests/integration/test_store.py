@@ -62,8 +62,8 @@ class Desk:
                 self.beat(name, slots, self.running(name))
 
     def running(self, name: str) -> list[list[Any]]:
-        leased = [self.session(sid) for sid in self.raw.zrange(self.key("exp"), 0, -1)]
-        return [[one.session_id, one.generation, True] for one in leased if one.worker_id == name]
+        leased = [self.session(sid) for sid in self.raw.smembers(self.key(f"on:{name}"))]
+        return [[one.session_id, one.generation, True] for one in leased]
 
     def ask(self, lesson: str, **changes: Any) -> Placing:
         given = Placing(

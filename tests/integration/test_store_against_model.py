@@ -107,55 +107,69 @@ def _leaves(path: str, part: Any) -> Iterator[tuple[str, Any]]:
         yield path, float(part)
 
 
-def read(raw: Any, prefix: str) -> dict[str, Any]:
-    """The store's keys in the form of the model's snapshot."""
+_HASHES = ("w", "used", "st", "desired", "open", "weights", "pace", "miss", "repairs")
+_SORTED = ("free", "hb", "exp", "starting", "sessions", "turns", "tickets", "outbox")
+_NUMBERS = ("registrations", "gen", "turn")
 
-    def hash_of(name: str) -> dict[str, str]:
-        return dict(raw.hgetall(prefix + name))
+
+def read(raw: Any, prefix: str) -> dict[str, Any]:
+    """The store's keys in the form of the model's snapshot; few round trips, for it is read after
+    every step."""
+    asked = raw.pipeline(transaction=False)
+    for name in _HASHES:
+        asked.hgetall(prefix + name)
+    for name in _SORTED:
+        asked.zrange(prefix + name, 0, -1, withscores=True)
+    for name in _NUMBERS:
+        asked.get(prefix + name)
+    found = dict(zip((*_HASHES, *_SORTED, *_NUMBERS), asked.execute(), strict=True))
+    leased, waiting = [sid for sid, _ in found["exp"]], [tenant for tenant, _ in found["turns"]]
+    for sid in leased:
+        asked.hmget(f"{prefix}s:{sid}", "worker_id", "generation")
+    for tenant in waiting:
+        asked.zrange(f"{prefix}q:{tenant}", 0, -1)
+    answers = asked.execute()
+    leases = dict(zip(leased, map("|".join, answers[: len(leased)]), strict=True))
+    queues = dict(zip(waiting, answers[len(leased) :], strict=True))
+    workers = sorted({one.rpartition("|")[0] for one in leases.values()})
+    for name in workers:
+        asked.smembers(f"{prefix}on:{name}")
+    on = dict(zip(workers, map(sorted, asked.execute()), strict=True))
 
     def counts(name: str) -> dict[str, int]:
-        return {key: int(value) for key, value in hash_of(name).items() if int(value)}
+        return {key: int(value) for key, value in found[name].items() if int(value)}
 
     def times(name: str) -> dict[str, int]:
-        return {key: int(at) for key, at in raw.zrange(prefix + name, 0, -1, withscores=True)}
+        return {key: int(at) for key, at in found[name]}
 
-    def scores(name: str) -> dict[str, float]:
-        return dict(raw.zrange(prefix + name, 0, -1, withscores=True))
-
-    def lease(sid: str) -> str:
-        return "|".join(raw.hmget(f"{prefix}s:{sid}", "worker_id", "generation"))
-
-    leases = {sid: lease(sid) for sid in raw.zrange(prefix + "exp", 0, -1)}
-    pace = hash_of("pace")
-    workers = sorted({one.rpartition("|")[0] for one in leases.values()})
-    turns = scores("turns")
+    pace = found["pace"]
     return {
-        "free": scores("free"),
-        "w": {name: _worker(text) for name, text in hash_of("w").items()},
+        "free": dict(found["free"]),
+        "w": {name: _worker(text) for name, text in found["w"].items()},
         "used": counts("used"),
         "st": counts("st"),
-        "desired": sorted(hash_of("desired")),
+        "desired": sorted(found["desired"]),
         "hb": times("hb"),
-        "registrations": int(raw.get(prefix + "registrations") or 0),
+        "registrations": int(found["registrations"] or 0),
         "lease": leases,
-        "on": {name: sorted(raw.smembers(f"{prefix}on:{name}")) for name in workers},
+        "on": on,
         "exp": times("exp"),
-        "gen": int(raw.get(prefix + "gen") or 0),
+        "gen": int(found["gen"] or 0),
         "starting": times("starting"),
-        "sessions": raw.zrange(prefix + "sessions", 0, -1),
+        "sessions": [sid for sid, _ in found["sessions"]],
         "open": counts("open"),
-        "queues": {tenant: raw.zrange(f"{prefix}q:{tenant}", 0, -1) for tenant in turns},
-        "turns": turns,
-        "turn": float(raw.get(prefix + "turn") or 0),
-        "weights": {name: float(value) for name, value in hash_of("weights").items()},
+        "queues": queues,
+        "turns": dict(found["turns"]),
+        "turn": float(found["turn"] or 0),
+        "weights": {name: float(value) for name, value in found["weights"].items()},
         "tickets": times("tickets"),
         "pace": (
             int(pace["at"]) if "at" in pace else None,
             float(pace["ms"]) if "ms" in pace else None,
         ),
-        "miss": {name: int(at) for name, at in hash_of("miss").items()},
+        "miss": {name: int(at) for name, at in found["miss"].items()},
         "repairs": counts("repairs"),
-        "outbox": sorted(raw.zrange(prefix + "outbox", 0, -1)),
+        "outbox": sorted(sid for sid, _ in found["outbox"]),
     }
 
 

@@ -15,7 +15,6 @@ from time import perf_counter
 
 import numpy as np
 
-from control.adapters import published_prices
 from control.domain.fleet import mix
 from control.domain.fleet.planning import CHEAPEST, Policy
 from control.domain.fleet.timetable import Attendances
@@ -88,7 +87,7 @@ def fleet(out: Path, quick: bool, say: Callable[[str], None]) -> dict[str, Figur
 
 
 def _inputs(seed: int) -> Inputs:
-    return seeded(seed, LEARNING_DAYS + 7, 1.0, listed_prices(published_prices.GPU))
+    return seeded(seed, LEARNING_DAYS + 7, 1.0, listed_prices())
 
 
 def _judge(seed: int) -> Judged:

@@ -49,7 +49,9 @@ def still_there(http: httpx.Client, told: list[tuple[str, str, float]]) -> list[
     found = []
     for session_id, worker_id, since_s in told:
         asked_s = time.monotonic()
-        if http.get(f"/api/v1/sessions/{session_id}").json()["worker_id"] == worker_id:
+        seen = http.get(f"/api/v1/sessions/{session_id}").json()
+        # one that was refused there and found no other place keeps the name, and has no lease
+        if seen["worker_id"] == worker_id and seen["status"] in ("starting", "live"):
             found.append(Held(worker_id, since_s, asked_s))
     return found
 

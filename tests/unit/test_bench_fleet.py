@@ -136,7 +136,7 @@ def test_a_seed_is_judged_under_all_that_are_compared(monkeypatch: pytest.Monkey
 
 
 def _a_day(seed: int) -> Any:
-    return fleet.seeded(seed, 1, 0.1, fleet.listed_prices(fleet.published_prices.GPU))
+    return fleet.seeded(seed, 1, 0.1, fleet.listed_prices())
 
 
 def test_the_solver_is_timed_on_programmes_of_ten_types_in_two_markets(

@@ -12,7 +12,6 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from control.adapters import published_prices
 from control.domain.fleet import mix
 from control.domain.fleet.catalogue import PUBLISHED
 from control.domain.fleet.planning import CHEAPEST, Policy
@@ -29,7 +28,7 @@ OD, SPOT = Pool("g5.xlarge", "on-demand"), Pool("g5.xlarge", "spot")
 BIG = Pool("g5.2xlarge", "on-demand")
 SLOTS = PUBLISHED["g5.xlarge"].slots
 BOOT_S = PUBLISHED["g5.xlarge"].boot_s
-PRICES = inputs.listed_prices(published_prices.GPU)
+PRICES = inputs.listed_prices()
 DAY_S = 86_400.0
 
 

@@ -68,7 +68,6 @@ def simulate_fleet(
 
     Example: rapido simulate fleet --seed 21 --policy planner --policy buffer --buffer 0.5
     """
-    from control.adapters import published_prices
     from ops.simulate.fleet import inputs as files
 
     given = (demand, timetable, capacity)
@@ -78,7 +77,7 @@ def simulate_fleet(
         if demand and timetable and capacity:
             read = files.read(demand, timetable, capacity)
         else:
-            read = files.seeded(seed, days, scale, files.listed_prices(published_prices.GPU))
+            read = files.seeded(seed, days, scale, files.listed_prices())
     except files.InputError as error:
         print_fault(error)
         raise typer.Exit(2) from error

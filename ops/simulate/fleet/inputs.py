@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
+from control.adapters import published_prices
 from control.domain.fleet.catalogue import PUBLISHED
 from control.domain.fleet.state import Bounds
 from ops.simulate.fleet.weeks import Announced, Lesson, ListedPrice, Stretch, capacity, demand
@@ -25,6 +26,7 @@ BEGIN: Mapping[str, int] = {"us-east-1": 4, "us-west-2": 3, "eu-central-1": 2}
 _OTHERS = Bounds(1, 10)
 _OTHERS_BEGIN = 2
 _LONGEST_S = 86_400.0
+_MORE_PRICES = Path(__file__).parent / "prices.csv"
 _HEADERS = {
     "demand": "region,start_s,duration_s,class_id",
     "timetable": "class_id,region,start_s,duration_s,expected,known_at_s",
@@ -68,9 +70,10 @@ def begin_nodes(region: str) -> int:
     return BEGIN.get(region, _OTHERS_BEGIN)
 
 
-def listed_prices(path: Path) -> list[ListedPrice]:
-    """Of the repository's own price file, in its order; types without spot bring no zones."""
-    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+def listed_prices() -> list[ListedPrice]:
+    """The published ones, then those of types that only the weeks have; types without spot bring
+    no zones. The order is part of what a seed gives."""
+    lines = [line for line in _MORE_PRICES.read_text().splitlines() if not line.startswith("#")]
     return [
         ListedPrice(
             row["type"],
@@ -78,7 +81,7 @@ def listed_prices(path: Path) -> list[ListedPrice]:
             float(row["on_demand"]),
             dict(_zone(part) for part in row["spot"].split("|") if part),
         )
-        for row in csv.DictReader(lines)
+        for row in (*published_prices.rows(), *csv.DictReader(lines))
     ]
 
 

@@ -11,6 +11,7 @@ from control.adapters import records
 from control.adapters.aws import ScalingGroups, Secret, SqsQueue, StepFunctions
 from control.adapters.aws_groups import ScalingPools
 from control.adapters.aws_prices import AwsPrices
+from control.adapters.cost_records import PostgresCosts
 from control.adapters.home_records import HomeRecords
 from control.adapters.livekit import LivekitRooms
 from control.adapters.peer_calls import HttpPeerCalls, PeerCredentials
@@ -143,6 +144,7 @@ def cell() -> Cell:
         groups=ScalingGroups(),
         home=home,
         announcements=_announcements(kept),
+        costs=PostgresCosts(kept) if isinstance(kept, PostgresRecords) else None,
         edge_key=os.environ.get("RAPIDO_EDGE_KEY", ""),
         peer_calls=peer_calls,
         peers=others,

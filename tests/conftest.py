@@ -13,6 +13,7 @@ from ops.cell.supervisor import Supervisor
 from ops.cell.valkey import start_valkey
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests around one thing that costs something stay in one process, which makes it once."""
     for item in items:

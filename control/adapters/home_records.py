@@ -40,6 +40,10 @@ class HomeRecords:
         del rows
         raise unavailable("records: they are written in the home cell")
 
+    def spent(self, rows: Sequence[dict[str, Any]]) -> None:
+        del rows
+        raise unavailable("records: they are written in the home cell")
+
     def add_key(self, digest: str, tenant: str, role: str) -> None:
         del digest, tenant, role
         raise unavailable("records: keys are made in the home cell")

@@ -69,6 +69,11 @@ class PostgresRecords:
         with self.connection() as connection, connection.cursor() as cursor:
             cursor.executemany(statement, rows)
 
+    def spent(self, rows: Sequence[dict[str, Any]]) -> None:
+        statement = (_SQL / "upsert_cost.sql").read_text()
+        with self.connection() as connection, connection.cursor() as cursor:
+            cursor.executemany(statement, rows)
+
     def add_key(self, digest: str, tenant: str, role: str) -> None:
         with self.connection() as connection:
             connection.execute(_ADD_KEY, (digest, tenant, role))

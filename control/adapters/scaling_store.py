@@ -9,7 +9,7 @@ from typing import Any
 
 from control.services.scaling_ports import Asked, Ban, Order, PriceList
 
-_PLANS_KEPT, _REPORTS_KEPT = 1000, 100
+_PLANS_KEPT, _REPORTS_KEPT = 200, 100
 _HANDED_OVER_MS = 120_000
 _PRICES_KEPT_S = 24 * 3600
 
@@ -64,8 +64,8 @@ class ScalingStoreMixin:
     def keep_plan(self, plan: Mapping[str, Any]) -> None:
         self._keep("plans", plan, _PLANS_KEPT)
 
-    def plans(self, most: int) -> list[dict[str, Any]]:
-        return self._kept("plans", most)
+    def plans(self, most: int, skip: int = 0) -> list[dict[str, Any]]:
+        return self._kept("plans", most, skip)
 
     def keep_report(self, report: Mapping[str, Any]) -> None:
         self._keep("scaled", report, _REPORTS_KEPT)
@@ -77,8 +77,8 @@ class ScalingStoreMixin:
         self._call("lpush", self._prefix + name, json.dumps(what, separators=(",", ":")))
         self._call("ltrim", self._prefix + name, 0, most - 1)
 
-    def _kept(self, name: str, most: int) -> list[dict[str, Any]]:
-        found = self._call("lrange", self._prefix + name, 0, most - 1)
+    def _kept(self, name: str, most: int, skip: int = 0) -> list[dict[str, Any]]:
+        found = self._call("lrange", self._prefix + name, skip, skip + most - 1)
         return [json.loads(text) for text in found]
 
     def replacement(self, pool: str, node_id: str, now_s: float, within_s: float) -> int:

@@ -21,6 +21,7 @@ from valkey.credentials import CredentialProvider
 from valkey.retry import Retry
 
 from control.adapters import store_rows as rows
+from control.adapters.cost_store import CostStoreMixin
 from control.adapters.demand_store import DemandStoreMixin
 from control.adapters.iam_tokens import split_options, token
 from control.adapters.peer_store import PeerStoreMixin
@@ -122,7 +123,12 @@ class _RoleTokens(CredentialProvider):
 
 
 class ValkeyStore(
-    PeerStoreMixin, PlannerStoreMixin, ScalingStoreMixin, DemandStoreMixin, TimetableStoreMixin
+    PeerStoreMixin,
+    PlannerStoreMixin,
+    ScalingStoreMixin,
+    DemandStoreMixin,
+    CostStoreMixin,
+    TimetableStoreMixin,
 ):
     """Slots, leases and sessions of one cell; docs/store.md is the contract.
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from control.domain.errors import unavailable
+from control.adapters.database import Database, transaction
 from control.domain.fleet.announcing import Announcement
 from control.services.timetable_ports import Check, Place, Span
 
 _SQL = Path(__file__).parent / "sql"
-_WITHIN = "set local statement_timeout = '3s'"
-"""A database that hangs is told as one that is away."""
 _LOCK = "select version from timetable_version for update"
 _CHANGED = "update timetable_version set version = version + 1"
 _VERSION = "select version from timetable_version"
@@ -36,12 +33,6 @@ KEPT_S = 90 * 86400.0
 """What is over stays readable that long."""
 
 
-class Database(Protocol):
-    """A transaction's context, as PostgresRecords gives it. Raises unavailable."""
-
-    def connection(self) -> Any: ...
-
-
 class PostgresAnnouncements:
     """In the database of the records."""
 
@@ -49,7 +40,7 @@ class PostgresAnnouncements:
         self._database = database
 
     def put(self, tenant: str, classes: Sequence[Announcement], now_s: float, check: Check) -> int:
-        with self._transaction() as sql:
+        with transaction(self._database) as sql:
             sql.execute(_LOCK)
             found = sql.execute(_STANDING, (tenant, [one.class_id for one in classes]))
             known = {row[0]: Announcement(*row) for row in found}
@@ -65,7 +56,7 @@ class PostgresAnnouncements:
         return len(changed)
 
     def page(self, tenant: str, span: Span, after: Place | None, limit: int) -> list[Announcement]:
-        with self._transaction() as sql:
+        with transaction(self._database) as sql:
             found = self._classes(sql, tenant, None, span, after, limit)
         return [one for _, one in found]
 
@@ -76,13 +67,13 @@ class PostgresAnnouncements:
         self._delete(_REMOVE_SPAN, (tenant, span.from_s, span.until_s))
 
     def version(self) -> int:
-        with self._transaction() as sql:
+        with transaction(self._database) as sql:
             return int(sql.execute(_VERSION).fetchone()[0])
 
     def of_region(
         self, region: str, span: Span, after: Place | None, limit: int
     ) -> list[tuple[str, Announcement]]:
-        with self._transaction() as sql:
+        with transaction(self._database) as sql:
             return self._classes(sql, None, region, span, after, limit)
 
     def _classes(
@@ -102,22 +93,10 @@ class PostgresAnnouncements:
         return [(row[0], Announcement(*row[1:])) for row in rows]
 
     def _delete(self, statement: str, given: tuple[Any, ...]) -> None:
-        with self._transaction() as sql:
+        with transaction(self._database) as sql:
             sql.execute(_LOCK)
             if sql.execute(statement, given).rowcount:
                 sql.execute(_CHANGED)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Any]:
-        """Raises unavailable also where the tables are not made yet: an upgrade goes on."""
-        import psycopg
-
-        try:
-            with self._database.connection() as connection:
-                connection.execute(_WITHIN)
-                yield connection
-        except (psycopg.OperationalError, psycopg.errors.UndefinedTable) as error:
-            raise unavailable("records") from error
 
 
 def _row(tenant: str, one: Announcement) -> dict[str, Any]:

@@ -82,7 +82,7 @@ MOST_CHANGES = 256
 Sequence = Annotated[int, Field(ge=0, le=2**53 - 1)]
 
 
-MOST_PLANS = 1000
+MOST_PLANS = 200
 
 
 class Banned(Message):
@@ -98,6 +98,8 @@ class FleetPlans(Message):
     decide it again."""
 
     plans: tuple[dict[str, JsonValue], ...]
+    more: bool
+    """Older ones are kept: `before` the last one's ``at_s``."""
     in_flight: str | None
     """The execution of regional_scale_out that carries an order out."""
     banned: dict[str, Banned]

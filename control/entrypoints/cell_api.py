@@ -10,11 +10,8 @@ from typing import Any
 from chalice.app import Blueprint
 
 from control.contracts.cell import (
-    MOST_PLANS,
-    Banned,
     Fleet,
     FleetForecast,
-    FleetPlans,
     ForecastQuality,
     Health,
     Ready,
@@ -105,32 +102,6 @@ def show_fleet(call: Call) -> Answer:
         repairs=call.cell.store.repairs(),
     )
     return Answer(200, sums)
-
-
-@endpoint(
-    blueprint, "GET", "/api/v1/fleet/plans", auth="operator", answers={200: FleetPlans},
-    query={"limit": f"how many, 1 to {MOST_PLANS}; 1 is the newest alone"},
-)  # fmt: skip
-def show_plans(call: Call) -> Answer:
-    """What was planned, newest first, with all it was decided from; and what stands now."""
-    text = call.query.get("limit", "1")
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_PLANS:
-        raise invalid(Fault("limit", f"is not 1 to {MOST_PLANS}", "send such a number, or none"))
-    store = call.cell.store
-    now_s = store.observe().now_ms / 1000
-    bans = {pool: ban for pool, ban in store.bans().items() if ban.until_s > now_s}
-    return Answer(
-        200,
-        FleetPlans(
-            plans=tuple(store.plans(int(text))),
-            in_flight=store.flight(),
-            banned={
-                pool: Banned(until=datetime.fromtimestamp(ban.until_s, UTC), reason=ban.reason)
-                for pool, ban in bans.items()
-            },
-            reports=tuple(store.reports(int(text))),
-        ),
-    )
 
 
 @endpoint(

@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 from control.contracts.problem import MEDIA_TYPE, Problem
 from control.entrypoints import (  # noqa: F401 (they fill ROUTES)
     cell_api,
+    fleet_api,
     peers_api,
     sessions_api,
     timetable_api,

@@ -11,7 +11,7 @@ from typing import Any
 from control import bootstrap
 from control.domain.errors import RapidoError
 from control.entrypoints.telemetry import count, logger, traced
-from control.services import demand, planner
+from control.services import costs, demand, planner
 
 
 @traced
@@ -29,8 +29,9 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
         told = planner.tick(cell)
     try:
         demand.archive(cell, time.time())
+        costs.archive(cell)
     except RapidoError as fault:
-        logger.warning("demand goes to the records with the next plan", fault=str(fault))
+        logger.warning("demand and costs go to the records with a later plan", fault=str(fault))
     logger.info("planned", extra=told)
     count("Plans", 1)
     return told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import quote, unquote
 
 from chalice.app import Blueprint
 from pydantic import TypeAdapter, ValidationError
@@ -17,11 +17,12 @@ from control.contracts.timetable import (
 )
 from control.domain.errors import Fault, invalid
 from control.domain.fleet.announcing import Announcement
-from control.entrypoints.http import Answer, Call, endpoint, passed_on, to_pass_on
-from control.services import forwarding, timetable
+from control.entrypoints.at_home import by_home
+from control.entrypoints.http import Answer, Call, endpoint
+from control.services import timetable
 
 blueprint = Blueprint(__name__)
-_PATH = "/api/v1/timetable"
+_PATH, _WHAT = "/api/v1/timetable", "timetable"
 _MOST_BODY_BYTES = 512 * 1024
 _SPAN = {
     "from": "only classes that begin then or later, RFC 3339 with offset",
@@ -37,7 +38,7 @@ def put_timetable(call: Call) -> Answer:
     """Announce classes, or change them: all of them or none. Again is the same."""
     asked = timetable.placed(call.body, call.cell.region)
     body = asked.model_dump_json(exclude_none=True).encode()
-    if (answer := _by_home(call, "PUT", _PATH, body)) is not None:
+    if (answer := by_home(call, _WHAT, "PUT", _PATH, body)) is not None:
         return answer
     now = datetime.now(UTC)
     return Answer(200, timetable.put(call.cell, call.client.tenant, asked, now))
@@ -50,7 +51,7 @@ def put_timetable(call: Call) -> Answer:
 def show_timetable(call: Call) -> Answer:
     """Your tenant's classes, in order of their start."""
     span = timetable.span(_moment(call, "from"), _moment(call, "to"))
-    if (answer := _by_home(call, "GET", _PATH)) is not None:
+    if (answer := by_home(call, _WHAT, "GET", _PATH)) is not None:
         return answer
     tenant, cursor = call.client.tenant, call.query.get("cursor")
     found, more = timetable.page(call.cell, tenant, span, cursor)
@@ -66,7 +67,7 @@ def remove_classes(call: Call) -> Answer:
         name = "from" if begin is None else "to"
         raise invalid(Fault(name, "is missing", remedy))
     span = timetable.span(begin, end)
-    if (answer := _by_home(call, "DELETE", _PATH)) is not None:
+    if (answer := by_home(call, _WHAT, "DELETE", _PATH)) is not None:
         return answer
     timetable.home(call.cell).remove_span(call.client.tenant, span)
     return Answer(204)
@@ -77,19 +78,10 @@ def remove_class(call: Call, class_id: str) -> Answer:
     """Remove a class. Again is the same."""
     name = unquote(class_id)  # no id has a %
     path = f"{_PATH}/{quote(name, safe='')}"
-    if (answer := _by_home(call, "DELETE", path)) is not None:
+    if (answer := by_home(call, _WHAT, "DELETE", path)) is not None:
         return answer
     timetable.home(call.cell).remove(call.client.tenant, name)
     return Answer(204)
-
-
-def _by_home(call: Call, method: str, path: str, body: bytes = b"") -> Answer | None:
-    """What the home cell answers; None where that is us. Raises unavailable."""
-    if call.cell.name == call.cell.home:
-        return None
-    asked = f"{path}?{urlencode(call.query)}" if call.query else path
-    headers = to_pass_on(call.headers, call.correlation_id)
-    return passed_on(forwarding.to_home(call.cell, "timetable", method, asked, body, headers))
 
 
 def _moment(call: Call, name: str) -> datetime | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from control.domain.fleet.planning import Policy, plan, record
 from control.domain.fleet.state import Fleet, Outlook, Plan
-from control.services import demand, offers, sessions
+from control.services import costs, demand, offers, sessions
 from control.services.fleet import Look, look
 from control.services.ports import Cell
 from control.services.scaling import FLIGHT_S, AskRefused, asked
@@ -75,6 +75,7 @@ def planned(cell: Cell, reason: str, decide: Decide) -> Planned:
     notes = offers.refresh(cell, cell.store.observe().now_ms / 1000)
     seen = look(cell)
     seen = replace(seen, notes=(*notes, *seen.notes))
+    costs.account(cell, seen)
     outlook = demand.outlook_for(cell, seen.fleet, seen.observed, policy.quantile)
     decided = decide(seen.fleet, outlook, policy)
     _tell_workers(cell, seen.fleet, decided)

@@ -10,6 +10,7 @@ from control.domain.geography import Point
 from control.domain.queueing import Line
 from control.domain.rooms import LivekitServer
 from control.domain.session import Session
+from control.services.cost_ports import Costs, CostStore
 from control.services.demand_ports import DemandStore
 from control.services.peer_ports import Peer, PeerCalls, PeerStore
 from control.services.planner_ports import PlannerStore
@@ -123,7 +124,9 @@ class Waiting:
     pace_ms: float | None
 
 
-class Store(PeerStore, PlannerStore, ScalingStore, DemandStore, TimetableStore, Protocol):
+class Store(
+    PeerStore, PlannerStore, ScalingStore, DemandStore, CostStore, TimetableStore, Protocol
+):
     """Slots, leases and sessions; docs/store.md says what each call does to the state.
 
     Raises StoreAway when it does not answer.
@@ -187,6 +190,7 @@ class Records(Protocol):
     def key(self, digest: str) -> dict[str, Any] | None: ...
     def attended(self, rows: Sequence[dict[str, Any]]) -> None: ...
     def demanded(self, rows: Sequence[dict[str, Any]]) -> None: ...
+    def spent(self, rows: Sequence[dict[str, Any]]) -> None: ...
     def ping(self) -> None: ...
 
 
@@ -245,6 +249,8 @@ class Cell:
     """The cell that keeps the records."""
     announcements: Announcements | None = None
     """The timetable's truth; None where another cell is home."""
+    costs: Costs | None = None
+    """Of all cells; None where another cell is home."""
     edge_key: str = ""
     """What the edge sends with clients' calls; empty: clients may call past it."""
     warm_rooms: int = 1

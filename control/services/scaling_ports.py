@@ -221,10 +221,10 @@ class ScalingStore(Protocol):
         """What was handed over, once."""
 
     def keep_plan(self, plan: Mapping[str, Any]) -> None:
-        """The last 1,000 stay."""
+        """The last 200 stay."""
 
-    def plans(self, most: int) -> list[dict[str, Any]]:
-        """Newest first."""
+    def plans(self, most: int, skip: int = 0) -> list[dict[str, Any]]:
+        """Newest first, after the newest ``skip``."""
 
     def keep_report(self, report: Mapping[str, Any]) -> None:
         """What an execution did; the last 100 stay."""

@@ -14,6 +14,7 @@ BATCH = 10
 """SQS takes ten messages a call."""
 ATTENDANCE = "attendance"
 DEMAND = "demand"
+COST = "cost"
 """Kinds of messages beside snapshots of sessions."""
 _FLUSH_MS = 10_000
 """After that a caller that died is not waited for; two at once do no harm."""
@@ -62,13 +63,15 @@ def tick(cell: Cell) -> dict[str, int]:
 
 
 def save(cell: Cell, bodies: Sequence[str]) -> None:
-    """Snapshots of sessions, who came to classes, and demand, from the queue into PostgreSQL; out
-    of order and twice does no harm."""
+    """Snapshots of sessions, who came to classes, demand and costs, from the queue into PostgreSQL;
+    out of order and twice does no harm."""
     rows: list[dict[str, Any]] = [json.loads(body) for body in bodies]
     attended = [row for row in rows if row.get("kind") == ATTENDANCE]
     if attended:
         cell.records.attended(attended)
     if demand := [row for row in rows if row.get("kind") == DEMAND]:
         cell.records.demanded(demand)
+    if costs := [row for row in rows if row.get("kind") == COST]:
+        cell.records.spent(costs)
     if sessions_ := [row for row in rows if "session_id" in row]:
         cell.records.upsert(sessions_)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ops.fleet import reading
 from ops.terminal import Json, Key, Url, console, print_result
 
 fleet = typer.Typer(
@@ -51,6 +52,10 @@ def forecast(
     console.print(forecast_table(told))
     if backtest:
         console.print(quality_line(told), highlight=False)
+
+
+fleet.command()(reading.plan)
+fleet.command()(reading.cost)
 
 
 @fleet.command()

@@ -62,9 +62,9 @@ class Desk:
                 self.beat(name, slots, self.running(name))
 
     def running(self, name: str) -> list[list[Any]]:
-        taken = self.raw.zrange(self.key("exp"), 0, -1)  # held slots among them do not run
-        leased = [self.session(sid) for sid in taken if sid.startswith("s-")]
-        return [[one.session_id, one.generation, True] for one in leased if one.worker_id == name]
+        on = self.raw.smembers(self.key(f"on:{name}"))
+        leased = [self.session(sid) for sid in on if sid.startswith("s-")]  # held slots do not run
+        return [[one.session_id, one.generation, True] for one in leased]
 
     def ask(self, lesson: str, **changes: Any) -> Placing:
         given = Placing(

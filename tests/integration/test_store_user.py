@@ -13,7 +13,10 @@ from cfnlint.decode.cfn_yaml import load
 from valkey.exceptions import NoPermissionError
 
 from control.adapters.store import ValkeyStore
+from control.domain.fleet.costs import Cost
+from control.domain.fleet.published import Shadow
 from control.domain.fleet.timetable import PlannedClass
+from control.services.cost_ports import Accounted
 from ops.cell.files import ROOT
 from ops.cell.supervisor import Supervisor
 from ops.cell.valkey_cluster import start_valkey_cluster
@@ -96,6 +99,12 @@ def test_a_session_lives_and_ends_by_the_stores_user(desk: tuple[Desk, ValkeySto
     assert store.unlearnt([planned]) == (planned,)
     assert store.learn(planned, 20)
     assert len(store.attendances().known) == 1
+    accounted = Accounted(1.0, Shadow(2, 1.0))
+    assert store.account(None, accounted, {("2027-01-31", "pool"): Cost(1.0, 2.0, 3.0)})
+    assert store.accounted() == accounted
+    assert store.costs() == {("2027-01-31", "pool"): Cost(1.0, 2.0, 3.0)}
+    store.forget_costs(["2027-01-31"])
+    assert store.costs() == {}
     assert store.drain("w-1")
 
 

@@ -7,36 +7,24 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import httpx
 import psycopg
 import pytest
-from botocore.credentials import Credentials
-from chalice.config import Config
-from chalice.local import LocalGateway
 from typer.testing import CliRunner
 
-from app import app
-from control import bootstrap
-from control.adapters.home_records import HomeRecords
-from control.adapters.peer_calls import HttpPeerCalls
 from control.adapters.store import ValkeyStore
-from control.domain.geography import REGIONS
 from control.services import access, timetable_copy
-from control.services.peer_ports import Peer
 from ops import cli
 from ops.cell.cell import Cell
-from ops.cell.links import CellLink
 from ops.cell.wires import Wire
+from tests.integration.away_cell import EAST, LINK, WEST, AwayCell
 from tests.integration.peer_parts import PlayedPeer
 from tests.integration.saga_worker import SagaWorker
 
-EAST, WEST = "us-east-1", "us-west-2"
 PATH = "/api/v1/timetable"
-LINK = CellLink.make(WEST, WEST, "http://127.0.0.1:1")
 
 
 @pytest.fixture(scope="module")
@@ -350,35 +338,8 @@ def test_nothing_is_removed_where_an_end_of_the_time_was_left_out(
 # At a cell that is not home
 
 
-class Away:
-    """A cell in the west whose functions run here; ``wire`` is its way to the home cell."""
-
-    def __init__(self, home: Cell, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.key = home.client_key
-        self.wire = wire
-        peer = Peer(home.name, EAST, REGIONS[EAST], wire.url)
-        calls = HttpPeerCalls(lambda: Credentials(LINK.access_key, LINK.secret))
-        self.store = ValkeyStore(home.store_url, "west" + secrets.token_hex(4), WEST)
-        cell: Any = SimpleNamespace(
-            name=WEST,
-            region=WEST,
-            home=home.name,
-            edge_key="",
-            store=self.store,
-            records=HomeRecords(peer, calls),
-            announcements=None,
-            peers=(peer,),
-            peer_calls=calls,
-        )
-        self.cell = cell
-        monkeypatch.setattr(bootstrap, "cell", lambda: cell)
-
-    def call(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
-        sent = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
-        data = b"" if body is None else json.dumps(body).encode()
-        answer = LocalGateway(app, Config()).handle_request(method, path, sent | headers, data)
-        told = {name: str(value) for name, value in answer["headers"].items()}
-        return httpx.Response(answer["statusCode"], headers=told, content=answer["body"])
+class Away(AwayCell):
+    """With what the timetable needs of it."""
 
     def put(self, *classes: dict[str, Any], **headers: str) -> httpx.Response:
         return self.call("PUT", PATH, {"classes": classes}, **headers)
@@ -391,7 +352,7 @@ class Away:
 @pytest.fixture
 def away(home: Cell, monkeypatch: pytest.MonkeyPatch) -> Iterator[Away]:
     wire = Wire(int(home.url.rpartition(":")[2]))
-    yield Away(home, wire, monkeypatch)
+    yield Away(home, wire, home.client_key, monkeypatch)
     wire.close()
 
 

@@ -285,13 +285,13 @@ def test_an_execution_by_hand_waits_for_a_planner_at_work(desk: FleetDesk) -> No
     assert planner.tick(desk.cell, decide)["planned"]
 
 
-def test_the_last_thousand_plans_are_kept(desk: FleetDesk) -> None:
-    for number in range(1005):
+def test_the_last_two_hundred_plans_are_kept(desk: FleetDesk) -> None:
+    for number in range(205):
         desk.store.keep_plan({"at_s": number})
 
     plans = desk.store.plans(2000)
 
-    assert (len(plans), plans[0]["at_s"], plans[-1]["at_s"]) == (1000, 1004, 5)
+    assert (len(plans), plans[0]["at_s"], plans[-1]["at_s"]) == (200, 204, 5)
 
 
 def test_a_kept_plan_is_decided_again_from_what_it_was_decided_from(desk: FleetDesk) -> None:

@@ -35,6 +35,8 @@ from gpu_node.worker import Worker
 from tests.unit.small_avatar import write_package
 from tests.unit.worker_parts import REGISTER, ROOM, FakeCell, FakeStream, Quick
 
+pytestmark = pytest.mark.alone
+
 TOLD_WITHIN_S = 15.0
 STEP_S = 0.5
 FIRST, SECOND = "s-use1-aaaaaaaaaaaa", "s-use1-bbbbbbbbbbbb"

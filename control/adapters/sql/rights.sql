@@ -9,7 +9,7 @@ begin
     create role rapido login;
   end if;
   grant rds_iam to rapido;
-  grant select, insert, update on sessions, api_keys, attendance, demand to rapido;
+  grant select, insert, update on sessions, api_keys, attendance, demand, costs to rapido;
   grant select, insert, update, delete on timetable to rapido;
   grant select, update on timetable_version to rapido;
   grant select on tenants, usage to rapido;

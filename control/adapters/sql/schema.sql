@@ -92,3 +92,18 @@ create table if not exists demand (
   other    double precision not null,
   primary key (cell, start_at)
 );
+
+-- What the fleet cost, one row a cell, day (UTC) and pool. Of the pool `published`: what the
+-- published policy would have paid on the same demand; it is no part of any sum.
+create table if not exists costs (
+  cell           text not null,
+  region         text not null,
+  day            date not null,
+  pool           text not null,
+  usd            double precision not null,
+  slot_minutes   double precision not null,
+  stream_minutes double precision not null,
+  primary key (cell, day, pool)
+);
+create index if not exists costs_by_day on costs (day);
+create index if not exists sessions_by_live on sessions (live_at) where live_at is not null;

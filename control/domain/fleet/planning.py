@@ -27,7 +27,7 @@ _STEP = 4.0
 class Policy:
     """The settings; docs/scaling.md says how to choose them and what each costs."""
 
-    quantile: float = 0.99
+    quantile: float = 0.985
     """Of demand, that capacity is planned for."""
     keep_share: float = 0.75
     """Of the sessions expected, those that have a slot when any one pool vanishes."""
@@ -51,7 +51,7 @@ class Policy:
     solver_s: float = 0.8
 
 
-CHEAPEST = Policy(spot_share=1.0, interruption_usd=1.65, quantile=0.98)
+CHEAPEST = Policy(spot_share=1.0, interruption_usd=1.65, quantile=0.97)
 """Spot without a limit: a third off the bill, and twice the interruptions."""
 
 

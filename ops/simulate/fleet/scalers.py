@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from time import perf_counter
 
-from control.domain.fleet import forecast, planning
+from control.domain.fleet import forecast, planning, published
 from control.domain.fleet.forecast import Now, Profile
 from control.domain.fleet.state import Fleet, Node, Plan, Pool
 from control.domain.fleet.timetable import Attendance, Attendances, PlannedClass, hour_of
@@ -126,7 +126,7 @@ class Published:
     """Target tracking at 70 % of CPU, CPU being the share of slots used; g5.xlarge on demand."""
 
     def __init__(self, cpu_of_full: float = 1.0) -> None:
-        self.pool, self.cpu_of_full = Pool("g5.xlarge", "on-demand"), cpu_of_full
+        self.pool, self.cpu_of_full = published.POOL, cpu_of_full
 
     def note(self, region: Region, now_s: float) -> None:
         """Learns nothing."""
@@ -137,9 +137,7 @@ class Published:
         serving = [one for one in seen if one.state in ("ready", "booting")]
         slots = sum(one.slots for one in serving)
         cpu = self.cpu_of_full * min(1.0, sum(one.used for one in serving) / max(1, slots))
-        wanted = math.ceil(len(serving) * cpu / 0.7) if serving else 1
-        if 0.63 <= cpu <= 0.7:
-            wanted = len(serving)
+        wanted = published.wanted(len(serving), cpu) if serving else 1
         return resize(region, seen, self.pool, wanted, now_s)
 
 

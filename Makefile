@@ -48,7 +48,7 @@ ifneq ($(strip $(ARGS)),)
 else
 	@failed=; \
 	echo 'All that may share the machine, in two processes'; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m 'not alone' || failed=1; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p tests.sharing -n 2 -m 'not alone' || failed=1; \
 	echo 'What real time is looked at in, alone'; \
 	$(BIN)/python -m pytest -m alone || failed=1; \
 	test -z "$$failed"

@@ -13,23 +13,6 @@ from ops.cell.supervisor import Supervisor
 from ops.cell.valkey import start_valkey
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its own
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests around one thing that costs something stay in one process, which makes it once."""
-    for item in items:
-        if isinstance(item, pytest.Function) and (home := _home(item)):
-            item.add_marker(pytest.mark.xdist_group(home))
-
-
-def _home(item: pytest.Function) -> str:
-    """The package or else the module whose fixtures the test shares with others."""
-    found = item._fixtureinfo.name2fixturedefs.values()
-    scopes = {fixture.scope for fixtures in found for fixture in fixtures}
-    if "package" in scopes:
-        return str(item.module.__package__)
-    return str(item.module.__name__) if "module" in scopes else ""
-
-
 @pytest.fixture(scope="session")
 def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Valkey of this process's own, or the server that RAPIDO_TEST_STORE_URL names."""

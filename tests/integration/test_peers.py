@@ -25,6 +25,8 @@ from ops.cell.wires import Wire
 from tests.integration.peer_parts import PlayedPeer, send
 from tests.integration.saga_worker import SagaWorker
 
+pytestmark = pytest.mark.alone  # what peers tell is fresh for five seconds
+
 EAST, WEST, LIAR = "us-east-1", "us-west-2", "eu-central-1"
 NEAR_LIAR = {EAST: 250.0, WEST: 200.0, LIAR: 1.0}
 

@@ -173,9 +173,7 @@ def test_without_time_there_is_no_answer_or_one_that_is_not_called_proven() -> N
     assert found is None or not found.proven
 
 
-def test_an_answer_for_which_time_ran_out_is_not_remembered(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_no_answer_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     mix.forget()
     asked = ask(*ALL, need=100.0)
     with monkeypatch.context() as patch:
@@ -186,6 +184,21 @@ def test_an_answer_for_which_time_ran_out_is_not_remembered(
 
     assert found is not None
     assert found.proven
+
+
+def test_an_answer_for_which_time_ran_out_is_not_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mix.forget()
+    asked = ask(*ALL, need=100.0)
+    time_ran_out = mix._highs().HighsModelStatus.kTimeLimit
+    with monkeypatch.context() as patch:
+        patch.setattr(mix._solver(), "getModelStatus", lambda: time_ran_out)
+        early = mix.solve(asked)
+
+    assert early is not None
+    assert not early.proven
+    assert solved(*ALL, need=100.0).proven
 
 
 def test_the_same_question_has_the_same_answer_whatever_was_asked_between() -> None:

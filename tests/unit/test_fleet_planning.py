@@ -92,6 +92,28 @@ def test_what_boots_is_not_launched_again() -> None:
     assert decided.why["said"] == ["What is there is enough until the next review."]
 
 
+def test_what_boots_is_waited_for_though_something_cheaper_is_offered() -> None:
+    fleet = region(*nodes(3, state="booting"), now_s=REVIEW_S)
+
+    assert not plan(fleet, expecting(60, 10), ANYTHING_GOES).launch
+
+
+def test_fewer_nodes_than_the_least_are_filled_up_though_they_have_the_slots() -> None:
+    fleet = region(*nodes(1), least=3, offers=ONE)
+
+    assert sum(plan(fleet, expecting(10), ANYTHING_GOES).launch.values()) == 2
+
+
+def test_slots_that_one_pool_could_take_away_are_not_enough() -> None:
+    fleet = region(*nodes(4))
+
+    decided = plan(fleet, expecting(80, 60), PATIENT)
+
+    other = sum(n * SLOTS[Pool(*name.split("-", 1))]  # type: ignore[arg-type]
+                for name, n in decided.launch.items() if name != OD.name)  # fmt: skip
+    assert other >= 0.75 * 60
+
+
 @pytest.mark.parametrize(("rises_in", "launches"), [(0, True), (1, True), (2, False)])
 def test_a_node_is_launched_when_its_boot_reaches_to_the_demand(
     rises_in: int, launches: bool
@@ -218,9 +240,18 @@ def test_a_cheaper_mix_is_ready_before_the_dearer_one_closes() -> None:
 
 
 def test_those_with_the_fewest_slots_close_first() -> None:
-    fleet = region(node("weak", slots=6), node("whole"), now_s=REVIEW_S)
+    fleet = region(node("whole"), node("weak", slots=6), now_s=REVIEW_S, offers=ONE)
 
-    assert plan(fleet, expecting(20, 10), ANYTHING_GOES).close == ("weak",)
+    assert plan(fleet, expecting(4, 2), ANYTHING_GOES).close == ("weak",)
+
+
+def test_a_closed_node_with_a_lesson_stays_until_that_is_over() -> None:
+    closed = node("with-a-lesson", state="closed", used=1)
+    fleet = region(*nodes(4), closed, live=1)
+
+    assert plan(fleet, expecting(10), ANYTHING_GOES).release == ()
+    over = region(*nodes(4), replace(closed, used=0))
+    assert plan(over, expecting(10), ANYTHING_GOES).release == ("with-a-lesson",)
 
 
 def test_the_least_nodes_stay_though_nobody_comes() -> None:
@@ -396,7 +427,8 @@ def situations(draw: st.DrawFn) -> tuple[Fleet, Outlook, Policy]:
         draw(st.sampled_from((0, 0, 50))),
         draw(st.sampled_from((0, 0, 9))),
     )
-    mean = tuple(float(draw(st.integers(0, 120))) for _ in range(3))
+    busy = draw(st.sampled_from((0, 20, 120)))
+    mean = tuple(float(draw(st.integers(0, busy))) for _ in range(3))
     outlook = Outlook(300.0, mean, tuple(one + draw(st.integers(0, 30)) for one in mean))
     spot_share = draw(st.sampled_from((0.0, 0.8, 1.0)))
     return fleet, outlook, replace(PATIENT, spot_share=spot_share)

@@ -91,6 +91,10 @@ def test_pools_have_prices_and_outages_as_is_said() -> None:
         listed = on_demand_usd[one.type, one.region]
         assert 0 < one.price_usd_h <= listed
         assert one.market == "spot" or one.price_usd_h == listed
+    spot = [one for one in stretches if one.market == "spot"]
+    dollars = sum(one.price_usd_h * (one.end_s - one.start_s) for one in spot)
+    full = sum(on_demand_usd[o.type, o.region] * (o.end_s - o.start_s) for o in spot)
+    assert 0.3 < dollars / full < 0.65
     assert 0.015 < spot_out / spot_all < 0.05, "0.7 h in 30 h, and whole zones now and then"
 
 

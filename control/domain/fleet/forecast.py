@@ -174,7 +174,6 @@ def outlook(
     mean = rest + announced
     sure = 2.33 if profile is None else _normal(profile.quantile)
     high = mean + np.sqrt(margin**2 + sure**2 * spread)
-    high[0] = max(high[0], now.live)
     return Outlook(BIN_S, tuple(mean.tolist()), tuple(high.tolist()))
 
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control.adapters import published_prices
 from control.domain.fleet.catalogue import (
     ABSURD_FACTOR,
     MOST_SLOTS,
@@ -19,6 +18,7 @@ from control.domain.fleet.catalogue import (
     price_fault,
 )
 from control.domain.fleet.state import Pool
+from ops.simulate.fleet.inputs import listed_prices
 
 PUBLISHED_USD_H = 1.2
 
@@ -58,13 +58,12 @@ def test_a_price_that_was_not_seen_for_hours_is_refused(age_s: float, stale: boo
 
 
 def test_every_published_price_is_one_that_is_believed() -> None:
-    rows = [row for row in published_prices.rows() if row["type"] in PUBLISHED]
-    assert {row["type"] for row in rows} == set(PUBLISHED)
-    for row in rows:
-        here = published_prices.published(row["region"])
-        prices = here.on_demand[row["type"]], *here.spot.get(row["type"], {}).values()
-        base = PUBLISHED[row["type"]].on_demand_usd_h
-        assert [price_fault(usd, base) for usd in prices] == [None] * len(prices), row
+    listed = [one for one in listed_prices() if one.type in PUBLISHED]
+    assert {one.type for one in listed} == set(PUBLISHED)
+    for one in listed:
+        prices = one.on_demand, *one.spot.values()
+        base = PUBLISHED[one.type].on_demand_usd_h
+        assert [price_fault(usd, base) for usd in prices] == [None] * len(prices), one
 
 
 @pytest.mark.parametrize("measured", [None, 0, -1, MOST_SLOTS + 1, 10**6])

@@ -93,12 +93,12 @@ def _inputs(seed: int) -> Inputs:
 def _judge(seed: int) -> Judged:
     inputs = _inputs(seed)
     policy = Policy()
-    learnt = trial.learn(inputs, policy.quantile)
-    planner = trial.planned(inputs, policy, learnt)
-    all_spot = trial.planned(inputs, CHEAPEST, learnt)
+    profiles = trial.learn(inputs, policy.quantile)
+    planner = trial.planned(inputs, policy, profiles)
+    all_spot = trial.planned(inputs, CHEAPEST)
     kind, share, buffer = trial.cheapest_buffer(inputs, REJECTED_LIMIT, WAIT_LIMIT_S)
     errors = [
-        backtest.errors(inputs, region, learnt.profiles[region], Attendances())
+        backtest.errors(inputs, region, profiles[region], Attendances())
         for region in inputs.regions
     ]
     return Judged(

@@ -11,8 +11,8 @@ import pytest
 from control.domain.fleet.planning import CHEAPEST, Policy
 from ops.bench import fleet
 from ops.figures import Figure
-from ops.simulate.fleet.trial import Learnt, Week
-from ops.simulate.fleet.world import Tally
+from ops.simulate.fleet.tally import Tally
+from ops.simulate.fleet.trial import Week
 
 NAMES = {
     "rejected_percent", "wait_p999_s", "interrupted_percent", "cut_by_scale_in", "cost_vs_buffer",
@@ -116,8 +116,8 @@ def test_a_seed_is_judged_under_all_that_are_compared(monkeypatch: pytest.Monkey
     weeks = {"planner": week(1.0), "all spot": week(2.0), "buffer": week(3.0), "other": week(4.0)}
     by_policy = {Policy(): "planner", CHEAPEST: "all spot"}
     for name, fake in {
-        "planned": lambda inputs, policy, learnt: weeks[by_policy[policy]],
-        "learn": lambda inputs, quantile: Learnt(dict.fromkeys(inputs.regions)),
+        "planned": lambda inputs, policy, profiles=None: weeks[by_policy[policy]],
+        "learn": lambda inputs, quantile: dict.fromkeys(inputs.regions),
         "cheapest_buffer": lambda inputs, *limits: ("g6.xlarge", sum(limits), weeks["buffer"]),
         "published": lambda inputs: weeks["other"],
         "clairvoyant_usd": lambda inputs, policy: policy.spot_share,

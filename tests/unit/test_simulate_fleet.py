@@ -19,9 +19,11 @@ from control.domain.fleet.state import Bounds, Plan, Pool
 from ops.cli import app
 from ops.simulate.fleet import clairvoyant, inputs, trial
 from ops.simulate.fleet.inputs import InputError, Inputs
+from ops.simulate.fleet.region import Region
 from ops.simulate.fleet.scalers import Buffer, Published
+from ops.simulate.fleet.tally import Tally
 from ops.simulate.fleet.weeks import HOUR_S, REGIONS, Announced, Lesson, Stretch, capacity, demand
-from ops.simulate.fleet.world import Region, Scaler, Tally, World
+from ops.simulate.fleet.world import Scaler, World
 
 EAST = "us-east-1"
 OD, SPOT = Pool("g5.xlarge", "on-demand"), Pool("g5.xlarge", "spot")

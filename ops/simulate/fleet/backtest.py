@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from control.domain.fleet import forecast
 from control.domain.fleet.forecast import Now, Profile
 from control.domain.fleet.timetable import Attendances, PlannedClass
+from ops.simulate.fleet.concurrency import SAMPLE_S, at_once
 from ops.simulate.fleet.inputs import Inputs
 from ops.simulate.fleet.scalers import MONDAY_S, as_planned
 from ops.simulate.fleet.weeks import Announced, Lesson
 
 AHEAD_BINS = 3
-_SAMPLE_S = 30.0
-_EACH = int(forecast.BIN_S / _SAMPLE_S)
+_EACH = int(forecast.BIN_S / SAMPLE_S)
 _LONGEST_S = 7200.0
 
 
@@ -40,8 +39,8 @@ def errors(
     begin_s, end_s = inputs.judged
     mine = [one for one in inputs.lessons if one.region == region]
     announced = {one.class_id: one for one in inputs.classes if one.region == region}
-    live = _samples(mine, begin_s, end_s)
-    other = _samples([one for one in mine if one.class_id not in announced], begin_s, end_s)
+    live = at_once(mine, begin_s, end_s)
+    other = at_once([one for one in mine if one.class_id not in announced], begin_s, end_s)
     live_bins, other_bins = (part.reshape(-1, _EACH).max(axis=1) for part in (live, other))
     by_class = _open_by_class(mine, announced)
     planned = [as_planned(one) for one in announced.values()]
@@ -63,19 +62,6 @@ def errors(
 def _near(one: PlannedClass, at_s: float) -> bool:
     ahead_s = (AHEAD_BINS + 1) * forecast.BIN_S + forecast.EARLY_S
     return one.known_s <= at_s and at_s - _LONGEST_S < one.start_s < at_s + ahead_s
-
-
-def _samples(lessons: Sequence[Lesson], begin_s: float, end_s: float) -> NDArray[np.int64]:
-    """Sessions at once, every 30 seconds."""
-    count = int((end_s - begin_s) / _SAMPLE_S)
-    change = np.zeros(count + 1, dtype=np.int64)
-    for one in lessons:
-        first = int((one.start_s - begin_s) // _SAMPLE_S)
-        last = int((one.start_s + one.duration_s - begin_s) // _SAMPLE_S) + 1
-        if last > 0 and first < count:
-            change[max(0, first)] += 1
-            change[min(count, last)] -= 1
-    return np.cumsum(change)[:count]
 
 
 def _open_by_class(

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from control.domain.fleet import mix
 from control.domain.fleet.catalogue import PUBLISHED
 from control.domain.fleet.planning import Policy
+from ops.simulate.fleet.concurrency import SAMPLE_S, at_once
+from ops.simulate.fleet.region import Region
 from ops.simulate.fleet.weeks import HOUR_S, Lesson
-from ops.simulate.fleet.world import Region
 
 _STEP_S = 300.0
-_SAMPLE_S = 30.0
 
 
 def usd(
@@ -46,16 +44,8 @@ def usd(
 
 def peaks(lessons: Sequence[Lesson], begin_s: float, end_s: float, boot_s: float) -> list[int]:
     """The greatest number of lessons at once in each step and ``boot_s`` beyond it."""
-    samples = int((end_s - begin_s + boot_s) / _SAMPLE_S) + 1
-    change = np.zeros(samples + 1, dtype=int)
-    for one in lessons:
-        first = int((one.start_s - begin_s) // _SAMPLE_S)
-        last = int((one.start_s + one.duration_s - begin_s) // _SAMPLE_S) + 1
-        if last > 0 and first < samples:
-            change[max(0, first)] += 1
-            change[min(samples, last)] -= 1
-    live = np.cumsum(change)[:samples]
-    each, beyond = int(_STEP_S / _SAMPLE_S), int(boot_s / _SAMPLE_S)
+    live = at_once(lessons, begin_s, end_s + boot_s + SAMPLE_S)
+    each, beyond = int(_STEP_S / SAMPLE_S), int(boot_s / SAMPLE_S)
     steps = int((end_s - begin_s) / _STEP_S)
     return [int(live[i * each : (i + 1) * each + beyond].max()) for i in range(steps)]
 

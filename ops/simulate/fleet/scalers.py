@@ -12,8 +12,9 @@ from control.domain.fleet import forecast, planning, published
 from control.domain.fleet.forecast import Now, Profile
 from control.domain.fleet.state import Fleet, Node, Plan, Pool
 from control.domain.fleet.timetable import Attendance, Attendances, PlannedClass, hour_of
-from ops.simulate.fleet.weeks import HOUR_S, Announced
-from ops.simulate.fleet.world import Region
+from ops.simulate.fleet.concurrency import SAMPLE_S, at_once
+from ops.simulate.fleet.region import Region
+from ops.simulate.fleet.weeks import HOUR_S, Announced, Lesson
 
 MONDAY_S = 4 * 86_400.0
 """A Monday 00:00 UTC in Unix time, which the weeks' clock begins at."""
@@ -173,22 +174,11 @@ def resize(region: Region, seen: Sequence[Node], pool: Pool, wanted: int, now_s:
 
 
 def history(
-    lessons: Sequence[object], classes: Sequence[Announced], region: str, until_s: float
+    lessons: Sequence[Lesson], classes: Sequence[Announced], region: str, until_s: float
 ) -> list[float]:
     """The greatest number of sessions that nobody announced, a bin each from second 0 on."""
-    import numpy as np
-
     known = {one.class_id for one in classes}
-    mine = [
-        (one.start_s, one.start_s + one.duration_s)  # type: ignore[attr-defined]
-        for one in lessons
-        if one.region == region and one.class_id not in known and one.start_s < until_s  # type: ignore[attr-defined]
-    ]
-    step_s = forecast.BIN_S / 10
-    steps = int(until_s / step_s)
-    change = np.zeros(steps + 1)
-    for start_s, end_s in mine:
-        change[min(steps, int(start_s / step_s))] += 1
-        change[min(steps, int(end_s / step_s) + 1)] -= 1
-    most = np.cumsum(change)[:steps].reshape(-1, 10).max(axis=1)
+    mine = (one for one in lessons if one.region == region and one.class_id not in known)
+    each = int(forecast.BIN_S / SAMPLE_S)
+    most = at_once(mine, 0.0, until_s).reshape(-1, each).max(axis=1)
     return [float(value) for value in most]

@@ -12,7 +12,9 @@ from control.domain.geography import REGIONS, hours_from_utc
 from ops.simulate.fleet import clairvoyant
 from ops.simulate.fleet.inputs import Inputs, begin_nodes, bounds
 from ops.simulate.fleet.scalers import Buffer, Planner, Published, history
-from ops.simulate.fleet.world import Scaler, Tally, World, announced_by_region
+from ops.simulate.fleet.tally import Tally
+from ops.simulate.fleet.weeks import announced_by_region
+from ops.simulate.fleet.world import Scaler, World
 
 _WARM_UP_S = 7200.0
 _SOLVER_S = 30.0
@@ -45,14 +47,11 @@ class Week:
         return self.rejected_percent <= rejected_percent and self.tally.wait_p999_s() <= wait_p999_s
 
 
-@dataclass(frozen=True)
-class Learnt:
-    """What a cell would have learnt of the time before the judged week."""
-
-    profiles: Mapping[str, forecast.Profile | None]
+Profiles = Mapping[str, forecast.Profile | None]
+"""By region, what a cell would have learnt of the time before the judged week."""
 
 
-def learn(inputs: Inputs, quantile: float) -> Learnt:
+def learn(inputs: Inputs, quantile: float) -> Profiles:
     """A profile a region, of the demand that nobody announced."""
     by = announced_by_region(inputs.classes)
     until_s = inputs.judged[0]
@@ -60,7 +59,7 @@ def learn(inputs: Inputs, quantile: float) -> Learnt:
     for region in inputs.regions:
         past = history(inputs.lessons, by.get(region, []), region, until_s)
         profiles[region] = forecast.learn(past, 0, offset_h(region), quantile)
-    return Learnt(profiles)
+    return profiles
 
 
 def offset_h(region: str) -> float:
@@ -69,14 +68,13 @@ def offset_h(region: str) -> float:
 
 
 def planned(
-    inputs: Inputs, policy: Policy, learnt: Learnt | None = None, hand_over: bool = False
+    inputs: Inputs, policy: Policy, profiles: Profiles | None = None, hand_over: bool = False
 ) -> Week:
-    """Under the shipped planner."""
-    known = learnt or learn(inputs, policy.quantile)
+    """Under the shipped planner; ``profiles`` are those learnt at the policy's own quantile."""
     classes = announced_by_region(inputs.classes)
     scaler = Planner(
         replace(policy, solver_s=_SOLVER_S),
-        known.profiles,
+        profiles or learn(inputs, policy.quantile),
         {region: classes.get(region, []) for region in inputs.regions},
     )
     week = under(inputs, scaler, hand_over)

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -212,3 +213,11 @@ def _stretch(
     begin, end, price, there = held
     start_s, end_s = round(begin * HOUR_S), round(end * HOUR_S)
     return Stretch(listed.region, zone, listed.type, market, start_s, end_s, price, there)
+
+
+def announced_by_region(classes: Iterable[Announced]) -> dict[str, list[Announced]]:
+    """Sorted by their start."""
+    by: dict[str, list[Announced]] = defaultdict(list)
+    for one in sorted(classes, key=lambda one: one.start_s):
+        by[one.region].append(one)
+    return by

@@ -10,121 +10,21 @@ waits for half a minute and is turned away.
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left, bisect_right
-from collections import defaultdict, deque
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Protocol
 
 from control.domain.fleet.catalogue import PUBLISHED
-from control.domain.fleet.state import Bounds, Node, Offer, Plan, Pool
-from ops.simulate.fleet.weeks import Announced, Lesson, Stretch
+from control.domain.fleet.state import Bounds, Plan, Pool
+from ops.simulate.fleet.region import Region, SimNode, ZoneOfPool
+from ops.simulate.fleet.tally import PATIENCE_S, Tally
+from ops.simulate.fleet.weeks import HOUR_S, Lesson, Stretch
 
-HOUR_S = 3600.0
 TICK_S = 60.0
 NOTICE_S = 120.0
-PATIENCE_S = 30.0
 BAN_S, BAN_AFTER_NOTICE_S = 600.0, 1800.0
 _MOST_TRIES = 4
 """Plans in one tick, after pools that failed."""
-
-
-class ZoneOfPool:
-    """One pool in one zone: its price and whether it has capacity, at any time."""
-
-    def __init__(self, stretches: Sequence[Stretch]) -> None:
-        ordered = sorted(stretches, key=lambda one: one.start_s)
-        self.starts = [one.start_s for one in ordered]
-        self.ends = [one.end_s for one in ordered]
-        self.prices = [one.price_usd_h for one in ordered]
-        self.there = [one.available for one in ordered]
-        self.paid = [0.0]
-        for one in ordered:
-            self.paid.append(self.paid[-1] + (one.end_s - one.start_s) * one.price_usd_h / HOUR_S)
-        self.gone_at = [
-            one.start_s
-            for before, one in pairwise(ordered)
-            if before.available and not one.available
-        ]
-
-    def at(self, now_s: float) -> int:
-        return max(0, bisect_right(self.starts, now_s) - 1)
-
-    def usd_until(self, now_s: float) -> float:
-        """Of a node that ran since the beginning."""
-        i = self.at(now_s)
-        return self.paid[i] + (min(now_s, self.ends[i]) - self.starts[i]) * self.prices[i] / HOUR_S
-
-
-class SimNode:
-    """One node; ``lessons`` are those on it, by their serial."""
-
-    __slots__ = (
-        "lessons",
-        "name",
-        "order",
-        "pool",
-        "ready_s",
-        "since_s",
-        "slots",
-        "state",
-        "zone",
-    )  # fmt: skip
-
-    def __init__(
-        self, name: str, pool: Pool, zone: str, slots: int, since_s: float, ready_s: float
-    ):
-        self.name, self.pool, self.zone, self.slots = name, pool, zone, slots
-        self.since_s, self.ready_s = since_s, ready_s
-        self.state = "booting"
-        self.order = -2.0 if pool.spot else 0.0
-        self.lessons: set[int] = set()
-
-
-@dataclass
-class Region:
-    """What a scaler sees and changes."""
-
-    name: str
-    bounds: Bounds
-    zones: Mapping[Pool, Mapping[str, ZoneOfPool]]
-    peers: tuple[str, ...] = ()
-    nodes: dict[str, SimNode] = field(default_factory=dict)
-    banned: dict[str, float] = field(default_factory=dict)
-    queue: deque[int] = field(default_factory=deque)
-    live: int = 0
-    here: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    """Class → its lessons that live in this region."""
-    began: int = 0
-
-    def offers(self, now_s: float) -> tuple[Offer, ...]:
-        """At the cheapest zone's price; whether it has capacity only a launch tells."""
-        return tuple(
-            Offer(
-                pool,
-                PUBLISHED[pool.type].slots,
-                min(zone.prices[zone.at(now_s)] for zone in zones.values()),
-                PUBLISHED[pool.type].boot_s,
-                self.bounds.most,
-            )
-            for pool, zones in self.zones.items()
-        )
-
-    def seen(self, now_s: float) -> tuple[Node, ...]:
-        """As the planner has them."""
-        return tuple(
-            Node(
-                one.name,
-                one.pool,
-                one.state,  # type: ignore[arg-type]
-                one.slots,
-                len(one.lessons),
-                one.since_s,
-                (zone := self.zones[one.pool][one.zone]).prices[zone.at(now_s)],
-            )
-            for one in self.nodes.values()
-        )
 
 
 class Scaler(Protocol):
@@ -133,40 +33,6 @@ class Scaler(Protocol):
     def plan(self, region: Region, now_s: float) -> Plan: ...
     def note(self, region: Region, now_s: float) -> None:
         """Called before each minute's plan: what may be learnt from."""
-
-
-@dataclass
-class Tally:
-    """What came of it, of lessons that began and hours that lie within the judged time."""
-
-    sessions: int = 0
-    rejected: int = 0
-    lost: int = 0
-    """Interrupted, and not placed anew in time."""
-    interrupted: int = 0
-    cut_by_scale_in: int = 0
-    elsewhere: int = 0
-    """Served by another region."""
-    usd: float = 0.0
-    usd_spot: float = 0.0
-    live_h: float = 0.0
-    slot_h: float = 0.0
-    launches: int = 0
-    failed_launches: int = 0
-    notices: int = 0
-    waits_s: list[float] = field(default_factory=list)
-    """Of those served; who did not wait is 0."""
-    series: dict[str, list[tuple[float, ...]]] = field(default_factory=lambda: defaultdict(list))
-    """Region → (now, live, queued, slots on demand, slots of spot, closed slots, $ an hour)."""
-
-    def all_waits_s(self) -> list[float]:
-        """Of all that asked: who was turned away waited all of his patience."""
-        return [*self.waits_s, *([PATIENCE_S] * self.rejected)]
-
-    def wait_p999_s(self) -> float:
-        """0 where nobody asked."""
-        waits = sorted(self.all_waits_s())
-        return waits[min(len(waits) - 1, int(0.999 * len(waits)))] if waits else 0.0
 
 
 class World:
@@ -201,6 +67,7 @@ class World:
         self.serial = 0
         self.events: list[tuple[float, int, str, tuple[object, ...]]] = []
         self.on: dict[int, tuple[Region, SimNode]] = {}
+        self.ends_s: dict[int, float] = {}
         self.left_s: dict[int, float] = {}
         """Of lessons that wait to be placed anew: what is left of them."""
         self.asked_s: dict[int, float] = {}
@@ -299,7 +166,8 @@ class World:
         region.live += 1
         if lesson.class_id:
             region.here[lesson.class_id] += 1
-        self._at(self.now + left_s, "lesson over", serial, node)
+        self.ends_s[serial] = self.now + left_s
+        self._at(self.ends_s[serial], "lesson over", serial, node)
 
     def _lesson_over(self, serial: int, node: SimNode) -> None:
         known = self.on.get(serial)
@@ -379,10 +247,9 @@ class World:
         self._pay(region, node)
         for serial in sorted(node.lessons):
             lesson = self.lessons[serial]
-            ends_s = next(at for at, _, what, about in self.events if what == "lesson over" and about[0] == serial and about[1] is node)  # fmt: skip  # noqa: E501
             self._leave(serial)
             self.tally.interrupted += self._in_judged()
-            self.left_s[serial] = ends_s - self.now
+            self.left_s[serial] = self.ends_s[serial] - self.now
             home = self.regions[lesson.region]
             if not self._place(serial, home):
                 home.queue.append(serial)
@@ -467,11 +334,3 @@ class World:
         for region in self.regions.values():
             for node in region.nodes.values():
                 self._pay(region, node)
-
-
-def announced_by_region(classes: Iterable[Announced]) -> dict[str, list[Announced]]:
-    """Sorted by their start."""
-    by: dict[str, list[Announced]] = defaultdict(list)
-    for one in sorted(classes, key=lambda one: one.start_s):
-        by[one.region].append(one)
-    return by

@@ -130,12 +130,12 @@ def _tell(weeks: dict[str, Week], out: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps(figures))
         return
-    table = Table(title="The judged week", title_justify="left")
-    table.add_column("policy")
-    for column in next(iter(figures.values())):
-        table.add_column(column.replace("_", " "), justify="right")
-    for name, row in figures.items():
-        table.add_row(name, *(f"{value:.4g}" for value in row.values()))
+    table = Table("", title="The judged week", title_justify="left")
+    for name in figures:
+        table.add_column(name, justify="right", overflow="fold")
+    for what in next(iter(figures.values())):
+        values = (row[what] for row in figures.values())
+        table.add_row(what.replace("_", " "), *(f"{value:,g}" for value in values))
     console.print(table)
     console.print(f"Pictures: {out}/*.png", highlight=False)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -30,6 +31,9 @@ _OF_FOUND = 0.85
 """Streams in rooms of their own for the host's time of one in a trial: those there share one room's
 connection and threads (measured on two cores: 8 in a trial, 6 in rooms of their own)."""
 _ENCODER_SHARE = 0.9
+_SPARE = 0.35
+"""Of c cores the share of 0.35 / √c stays free: streams meet by chance, the less so the more cores
+there are (measured on two: from 0.8 on, whatever else ran made five streams late)."""
 _LEAST_SHARE = 0.01
 _STREAM_BYTES = 8 * 2**20
 """What a stream takes at the least (measured: 5 MiB in a room of its own, at 256 x 256)."""
@@ -124,12 +128,13 @@ def capacity(
     return Capacity(limits, wall_s * 1e3, core_s * 1e3, batch)
 
 
-def in_own_rooms(found: int, loads: Sequence[Load]) -> int:
+def in_own_rooms(found: int, loads: Sequence[Load], cores: int) -> int:
     """Sessions that hold where ``found`` streams did, by what their trial left of the cores."""
     busy = [one.busy_share for one in loads if one.holds and one.streams == found]
     if not busy:
         return found
-    room = MOST_BUSY * _OF_FOUND / max(busy[0], _LEAST_SHARE)
+    most_busy = min(MOST_BUSY, 1.0 - _SPARE / math.sqrt(cores))
+    room = most_busy * _OF_FOUND / max(busy[0], _LEAST_SHARE)
     return min(found, max(1, int(found * room)))
 
 

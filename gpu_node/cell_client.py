@@ -23,6 +23,8 @@ from control.contracts.worker import (
     StreamEvent,
 )
 
+CALL_TIMEOUT_S = 3.0
+"""For each step of a call: what the cell does before it answers must take less."""
 _SERVICE = "execute-api"
 _log = logging.getLogger(__name__)
 

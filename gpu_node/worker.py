@@ -20,7 +20,7 @@ from gpu_node.agent import Agent
 from gpu_node.api import make_app
 from gpu_node.avatars.package import Avatar
 from gpu_node.avatars.source import cache_folder, make_source
-from gpu_node.cell_client import CellClient
+from gpu_node.cell_client import CALL_TIMEOUT_S, CellClient
 from gpu_node.compositor import Compositor
 from gpu_node.emf import Emf
 from gpu_node.engine import make_engine
@@ -37,7 +37,6 @@ from gpu_node.warm import WarmRooms
 from gpu_node.watchdog import Watchdog
 
 VERSION = "0.1.0"
-_CALL_TIMEOUT_S = 3.0
 _log = logging.getLogger(__name__)
 
 
@@ -52,7 +51,7 @@ class Worker:
         self._trial_avatar: Avatar | None = None
         """The one that the boot rendered, kept ready: whatever comes of the others, it is good."""
         self._remembered = capacity.Remembered()
-        self._http = httpx.AsyncClient(timeout=_CALL_TIMEOUT_S, trust_env=False)
+        self._http = httpx.AsyncClient(timeout=CALL_TIMEOUT_S, trust_env=False)
         self.metrics = Metrics()
         self._gpu = gpu.find()
         self._video, why = choose(settings, self._gpu.codecs if self._gpu is not None else ())
@@ -186,7 +185,7 @@ class Worker:
             return expected
         assert self._studio is not None
         on_gpu = self._studio.inference.engine.name == "torch"
-        most = capacity.in_own_rooms(most, probe.loads)
+        most = capacity.in_own_rooms(most, probe.loads, hardware.cores())
         found = capacity.tried(expected, most, probe.loads, probe.resident_bytes, on_gpu=on_gpu)
         self._remembered.put(key, found)
         return found

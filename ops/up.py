@@ -35,7 +35,9 @@ def up(
     port: Annotated[int, typer.Option(help="Port of the address; 0 takes a free one.")] = 8600,
     cells: Annotated[
         str | None,
-        typer.Option(help="Several cells behind a local edge: their regions, with commas."),
+        typer.Option(
+            help="Several cells behind a local edge: regions with commas, the home cell first."
+        ),
     ] = None,
     light_workers: Annotated[
         bool,

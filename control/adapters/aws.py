@@ -23,11 +23,20 @@ def _session() -> Any:
     return get_session()
 
 
-def client(service: str, region: str | None = None) -> Any:
+def client(
+    service: str,
+    region: str | None = None,
+    *,
+    connect_s: float = 2.0,
+    answer_s: float = 5.0,
+    retries: int = 2,
+) -> Any:
     from botocore.config import Config
 
-    quick = Config(connect_timeout=2, read_timeout=5, retries={"max_attempts": 2})
-    return _session().create_client(service, region, config=quick)
+    limits = Config(
+        connect_timeout=connect_s, read_timeout=answer_s, retries={"max_attempts": retries}
+    )
+    return _session().create_client(service, region, config=limits)
 
 
 class Secret:
@@ -178,13 +187,21 @@ class SqsQueue:
 
     @cached_property
     def _sqs(self) -> Any:
-        """In the queue's own region: the home cell's may be another."""
+        """In the queue's own region: the home cell's may be another, and that one lost. Heartbeats
+        wait for this, less than a worker waits for them; what was not sent is sent again.
+        """
         found = _QUEUE_REGION.match(self._url)
-        return client("sqs", found.group(1) if found else None)
+        region = found.group(1) if found else None
+        return client("sqs", region, connect_s=1.0, answer_s=1.5, retries=0)
 
     def send(self, entries: Sequence[str]) -> None:
         """At most ten; raises unavailable when any was not taken."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
         batch = [{"Id": str(i), "MessageBody": body} for i, body in enumerate(entries)]
-        answer = self._sqs.send_message_batch(QueueUrl=self._url, Entries=batch)
+        try:
+            answer = self._sqs.send_message_batch(QueueUrl=self._url, Entries=batch)
+        except (BotoCoreError, ClientError) as error:
+            raise unavailable("records queue") from error
         if answer.get("Failed"):
             raise unavailable("records queue")

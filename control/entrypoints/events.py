@@ -15,19 +15,40 @@ _SPOT_NOTICE = "EC2 Spot Instance Interruption Warning"
 
 
 @traced
-def tick(event: dict[str, Any], context: Any) -> dict[str, int]:
-    """Every minute."""
+def tick(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Every minute. A part that fails keeps no other from its work; the tick fails at the end."""
     del event, context
     cell = bootstrap.cell()
-    done = upkeep.tick(cell)
-    summaries.check_health(cell)
-    faults = summaries.push(cell)
-    done |= _classes(cell)
-    logger.info("tick", extra=dict(done) | ({"peers not told": faults} if faults else {}))
+    done: dict[str, Any] = {}
+    faults = []
+    for part in (_health, _sessions, _rooms, _classes, _records, _peers):
+        try:
+            done |= part(cell)
+        except Exception as fault:  # noqa: BLE001 - raised at the end
+            why = f"{type(fault).__name__}: {fault}"
+            logger.warning("part of the tick failed", part=part.__name__, fault=why)
+            faults.append(fault)
+    logger.info("tick", extra=done)
+    if faults:
+        raise ExceptionGroup("the tick's other parts are done", faults)
     return done
 
 
-def _classes(cell: Cell) -> dict[str, int]:
+def _health(cell: Cell) -> dict[str, Any]:
+    summaries.check_health(cell)
+    return {}
+
+
+def _sessions(cell: Cell) -> dict[str, Any]:
+    return {"driven": upkeep.reap(cell)}
+
+
+def _rooms(cell: Cell) -> dict[str, Any]:
+    upkeep.probe(cell)
+    return {}
+
+
+def _classes(cell: Cell) -> dict[str, Any]:
     """What the timetable asks for; without the home cell by the copy that is there."""
     if fault := timetable_copy.refresh(cell, time.time()):
         logger.warning("no timetable from home", fault=fault)
@@ -39,6 +60,18 @@ def _classes(cell: Cell) -> dict[str, int]:
     except RapidoError as error:
         logger.warning("who came is counted by the next tick", fault=str(error))
         return {"held": held}
+
+
+def _records(cell: Cell) -> dict[str, Any]:
+    recorded = upkeep.flush(cell)
+    if recorded is None:
+        logger.warning("the records queue is away; what it did not take is sent later")
+    return {"recorded": recorded}
+
+
+def _peers(cell: Cell) -> dict[str, Any]:
+    faults = summaries.push(cell)
+    return {"peers not told": faults} if faults else {}
 
 
 @traced

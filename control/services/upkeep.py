@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from control.domain import leases
+from control.domain.errors import RapidoError
 from control.services import sessions
 from control.services.ports import Cell
 
@@ -20,17 +21,20 @@ _FLUSH_MS = 10_000
 """After that a caller that died is not waited for; two at once do no harm."""
 
 
-def flush(cell: Cell, most: int = 1000) -> int:
+def flush(cell: Cell, most: int = 1000) -> int | None:
     """Hands snapshots to the records queue; each stays in the outbox until the queue has it.
 
-    One caller at a time does it: those that come meanwhile would send the same ones again.
+    One caller at a time does it: those that come meanwhile would send the same ones again. None
+    where the queue is away: no caller needs it, and for ten seconds nobody tries it again.
     """
     if not cell.store.due("flush", _FLUSH_MS):
         return 0
     try:
-        return _flush(cell, most)
-    finally:
-        cell.store.release("flush")
+        done = _flush(cell, most)
+    except RapidoError:
+        return None
+    cell.store.release("flush")
+    return done
 
 
 def _flush(cell: Cell, most: int) -> int:
@@ -42,8 +46,8 @@ def _flush(cell: Cell, most: int) -> int:
     return done
 
 
-def tick(cell: Cell) -> dict[str, int]:
-    """Reaps, drives sessions that nobody drives, probes LiveKit, flushes."""
+def reap(cell: Cell) -> int:
+    """Ends what nobody runs any more, drives sessions that nobody drives; how many of these."""
     driven = 0
     reaped = cell.store.reap(leases.UNDRIVEN_AFTER_S)
     sessions.drive_handed(cell, reaped.handed)
@@ -58,8 +62,12 @@ def tick(cell: Cell) -> dict[str, int]:
         else:
             sessions.drive(cell, session)
             driven += 1
+    return driven
+
+
+def probe(cell: Cell) -> None:
+    """Whether each LiveKit server answers, for placements to know."""
     cell.store.put_probes({one.region: cell.rooms.probe(one.url) for one in cell.livekit})
-    return {"driven": driven, "recorded": flush(cell)}
 
 
 def save(cell: Cell, bodies: Sequence[str]) -> None:

@@ -25,7 +25,7 @@ from ops.cell.aws import aws_environment, start_aws
 from ops.cell.deploy import LocalAws, queue_urls, warm_up
 from ops.cell.files import ROOT, own_environment, write_private
 from ops.cell.functions import FunctionsPlan
-from ops.cell.links import CellLink, peer_credentials
+from ops.cell.links import CellLink, Home, peer_credentials
 from ops.cell.livekit import start_livekit
 from ops.cell.livekit_binary import livekit_server
 from ops.cell.nodes import WorkerMachines
@@ -77,6 +77,10 @@ class Cell:
     peers: tuple[CellLink, ...] = ()
     keys: Keys | None = None
     """Client keys that other cells have too; None makes new ones."""
+    home: Home | None = None
+    """Who keeps its records and knows its ``keys``; None: itself, in a PostgreSQL of its own."""
+    aws_port: int = 0
+    """Of its AWS, where others must know it before; 0 takes a free one."""
     cells_here: int = 1
     """Cells that share this machine's processor, this one among them."""
     worker_turn: AbstractContextManager[Any] = field(default_factory=nullcontext)
@@ -160,7 +164,7 @@ class Cell:
         self._start_servers()
         environment = self._deploy()
         keys, _ = self._together(
-            lambda: prepare(environment, given=self.keys),
+            lambda: self._prepare(environment),
             lambda: self._start_functions(environment),
         )
         self.client_key, self.operator_key = keys.client, keys.operator
@@ -174,10 +178,15 @@ class Cell:
         self._write_state()
         self._tell(f"ready at {self.url}")
 
+    def _prepare(self, environment: Mapping[str, str]) -> Keys:
+        if self.home is not None and self.keys is not None:
+            return self.keys
+        return prepare(environment, given=self.keys)
+
     def _choose_addresses(self) -> None:
         self._api_port = self.port or free_port()
         self._invoke_port = free_port()
-        self._aws_port = free_port()
+        self._aws_port = self.aws_port or free_port()
         self.url = f"http://127.0.0.1:{self._api_port}"
         self._identities = list(make_identities(self.name))
         self._node_secret = secrets.token_hex(20)
@@ -192,13 +201,14 @@ class Cell:
         )
         self.store_url, self.database_url, livekit, self.aws_url = self._together(
             lambda: start_valkey(self._supervisor, self.directory),
-            lambda: start_postgres(self._supervisor, self.directory),
+            lambda: "" if self.home else start_postgres(self._supervisor, self.directory),
             lambda: start_livekit(self._supervisor, self.directory, webhook, report=self._tell),
             aws,
         )
         self.livekit_url = livekit.url
         self.livekit_key, self.livekit_secret = livekit.key, livekit.secret
-        self._tell("valkey, postgres, livekit and aws answer")
+        records = "" if self.home else " postgres,"
+        self._tell(f"valkey,{records} livekit and aws answer")
 
     def _deploy(self) -> dict[str, str]:
         """Makes what the template says in the local AWS; the functions' whole environment."""
@@ -214,6 +224,10 @@ class Cell:
         if self.peers:
             facts = [{"cell": p.cell, "region": p.region, "url": p.url} for p in self.peers]
             parameters["Peers"] = json.dumps(facts)
+        at_home: dict[str, str] = {}
+        if self.home:
+            parameters |= {"HomeCell": self.home.cell, "HomeRegion": self.home.region}
+            at_home["AWS_ENDPOINT_URL_SQS"] = self.home.aws_url
         first = self._plan_template.resolve(parameters, {}, self.region)
         attributes = queue_urls(first, self.aws_url)
         self._plan = FunctionsPlan(
@@ -240,6 +254,7 @@ class Cell:
         return {
             **own_environment(),
             **aws_environment(self.aws_url, self.region),
+            **at_home,
             **deployment.environment(),
             **(self.link.signs_as() if self.link else {}),
             **self.functions_env,

@@ -15,9 +15,9 @@ from control.domain.geography import REGIONS
 from ops.cell.autoscale import Autoscale
 from ops.cell.cell import Cell
 from ops.cell.files import write_private
-from ops.cell.links import CellLink
+from ops.cell.links import CellLink, Home
 from ops.cell.livekit_binary import livekit_server
-from ops.cell.ports import free_ports
+from ops.cell.ports import free_port, free_ports
 from ops.cell.prepare import make_keys
 from ops.cell.supervisor import PartError
 from ops.cell.wires import Wire
@@ -29,6 +29,8 @@ _EDGE = "edge"
 @dataclass
 class Cells:
     """A context manager. ``regions`` name the cells too; one pair of keys opens them all.
+
+    The first is the home cell: records, keys and the timetable are kept there.
 
     Raises on entering:
         PartError: a region that is not one, or a cell that did not start; nothing runs then.
@@ -52,7 +54,8 @@ class Cells:
     edge: Edge = field(init=False)
     client_key: str = field(init=False, default="")
     operator_key: str = field(init=False, default="")
-    _wires: dict[tuple[str, str], Wire] = field(init=False, default_factory=dict)
+    _wires: list[tuple[str, str, Wire]] = field(init=False, default_factory=list)
+    """Who calls, who is called, and what is between them."""
 
     def __enter__(self) -> Cells:
         if len(set(self.regions)) != len(self.regions) or not set(self.regions) <= set(REGIONS):
@@ -70,13 +73,13 @@ class Cells:
 
     def __exit__(self, *_: object) -> None:
         self._opened.close()
-        for wire in self._wires.values():
+        for _, _, wire in self._wires:
             wire.close()
 
     def cut(self, name: str, *, edge: bool = False) -> None:
         """Nothing passes between that cell and its peers any more, nor, with ``edge``, the edge.
 
-        Raises KeyError where the cells are not ``cuttable``.
+        Raises ValueError where the cells are not ``cuttable``.
         """
         for wire in self._wires_of(name, edge):
             wire.cut()
@@ -93,15 +96,20 @@ class Cells:
             cell.kill(part)
 
     def _wires_of(self, name: str, edge: bool) -> list[Wire]:
-        others = [one for one in self.regions if one != name]
-        ends = [*((one, name) for one in others), *((name, one) for one in others)]
-        return [self._wires[pair] for pair in [*ends, *([(_EDGE, name)] if edge else [])]]
+        if not self.cuttable:
+            raise ValueError("only cuttable cells have wires")
+        return [
+            wire
+            for start, end, wire in self._wires
+            if name in (start, end) and (edge or start != _EDGE)
+        ]
 
     def _way(self, start: str, end: str, port: int) -> str:
-        """The address under which one side reaches the other."""
+        """The address under which one side reaches a port of the other."""
         if not self.cuttable:
             return f"http://127.0.0.1:{port}"
-        wire = self._wires[start, end] = Wire(port)
+        wire = Wire(port)
+        self._wires.append((start, end, wire))
         return wire.url
 
     @property
@@ -118,6 +126,11 @@ class Cells:
         at = dict(zip(self.regions, ports, strict=True))
         links = {region: CellLink.make(region, region, "") for region in self.regions}
         self._ways = {region: self._way(_EDGE, region, port) for region, port in at.items()}
+        home, home_aws = self.regions[0], free_port()
+        homes = {
+            region: Home(home, home, self._way(region, home, home_aws))
+            for region in self.regions[1:]
+        }
         for region, port in at.items():
             self.cells[region] = Cell(
                 name=region,
@@ -136,6 +149,8 @@ class Cells:
                     if name != region
                 ),
                 keys=keys,
+                home=homes.get(region),
+                aws_port=home_aws if region == home else 0,
                 cells_here=len(self.regions),
                 worker_turn=turn,
             )

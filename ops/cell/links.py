@@ -28,6 +28,16 @@ class CellLink:
         return {"RAPIDO_PEER_ACCESS_KEY": self.access_key, "RAPIDO_PEER_SECRET_KEY": self.secret}
 
 
+@dataclass(frozen=True)
+class Home:
+    """The cell that keeps the records of all, as one of the others knows it."""
+
+    cell: str
+    region: str
+    aws_url: str
+    """Where its queue takes what is to be kept."""
+
+
 def peer_credentials(peers: Iterable[CellLink]) -> dict[str, tuple[str, str]]:
     """For RAPIDO_LOCAL_CREDENTIALS: what a gateway knows its peers by."""
     return {peer.access_key: (peer.secret, f"cell-{peer.cell}") for peer in peers}

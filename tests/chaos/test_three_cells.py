@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from control.adapters.store import ValkeyStore
@@ -120,10 +121,17 @@ def test_a_filled_a_killed_and_a_cut_off_cell_cost_no_new_lesson(
     double = {learners.served(near, "begun twice") for near in (EAST, EUROPE)}
     assert {cell_of(one) for one in double} == {EAST, EUROPE}
 
+    assert recorded(cells, "begun twice") == {EAST}, "no way to the records from the cut off cell"
+    assert workers_alive(cells, EUROPE), "whose heartbeats do not wait for it"
+
     cells.mend(EUROPE)
     handed_on = learners.served(EAST, "after the cut")
     assert cell_of(handed_on) == EUROPE
     assert learners.served(EUROPE, "after the cut") == handed_on
+    until(
+        lambda: "yes" if recorded(cells, "begun twice") == {EAST, EUROPE} else None,
+        "the records did not get what they missed",
+    )
     # somebody is in either of the double, and nobody is cut off
     assert all(learners.live(one) for one in [*lessons, *double])
 
@@ -133,6 +141,20 @@ def knows(cells: Cells, cell: str, lesson: str) -> str | None:
     store = ValkeyStore(cells.cells[cell].store_url, cell, cell)
     owners = store.seek(TENANT, lesson, [one for one in cells.cells if one != cell]).owners
     return next((twin.session_id for twin in owners.values()), None)
+
+
+def recorded(cells: Cells, lesson: str) -> set[str]:
+    """The cells whose sessions of that lesson are in the home cell's records."""
+    with psycopg.connect(cells.cells[EAST].database_url) as records:
+        found = records.execute("SELECT session_id FROM sessions WHERE lesson_id = %s", [lesson])
+        return {cell_of(str(one)) for (one,) in found}
+
+
+def workers_alive(cells: Cells, cell: str) -> int:
+    """As that cell's fleet has them."""
+    headers = {"Authorization": f"Bearer {cells.operator_key}"}
+    fleet = httpx.get(f"{cells.cells[cell].url}/api/v1/fleet", headers=headers).json()
+    return int(fleet["workers_alive"])
 
 
 def fill(learners: Learners, cell: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -31,6 +32,21 @@ def test_one_pair_of_keys_opens_every_cell(cells: Cells) -> None:
     for name, cell in cells.cells.items():
         answer = httpx.get(f"{cell.url}/api/v1/fleet", headers=headers)
         assert answer.json()["cell"] == name
+
+
+def test_the_first_cell_keeps_the_records_and_what_is_announced_at_any(cells: Cells) -> None:
+    assert [name for name, cell in cells.cells.items() if "postgres" in cell.parts] == ["us-east-1"]
+    headers = {"Authorization": f"Bearer {cells.client_key}"}
+    begins = datetime.now(UTC) + timedelta(hours=2)
+    planned = {
+        "class_id": "math-7b", "start": begins.isoformat(), "duration_minutes": 45, "expected": 24,
+    }  # fmt: skip
+    url = f"{cells.cells['eu-central-1'].url}/api/v1/timetable"
+    httpx.put(url, headers=headers, json={"classes": [planned]}).raise_for_status()
+
+    for cell in cells.cells.values():
+        answer = httpx.get(f"{cell.url}/api/v1/timetable", headers=headers)
+        assert [one["class_id"] for one in answer.json()["classes"]] == ["math-7b"]
 
 
 def test_the_edge_sends_a_viewer_to_the_nearest_cell(cells: Cells) -> None:

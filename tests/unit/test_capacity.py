@@ -59,20 +59,28 @@ def test_what_was_full_in_the_trial_that_failed_is_the_limit(
 
 
 @pytest.mark.parametrize(
-    ("found", "busy_share", "sessions"),
-    [(1, 0.9, 1), (2, 0.55, 2), (8, 0.88, 6), (8, 0.9, 6), (100, 0.9, 85), (24, 0.2, 24)],
+    ("found", "busy_share", "cores", "sessions"),
+    [
+        (1, 0.9, 1, 1),
+        (2, 0.55, 2, 2),
+        (6, 0.79, 2, 4),
+        (8, 0.88, 2, 5),
+        (8, 0.88, 16, 6),
+        (100, 0.9, 64, 85),
+        (24, 0.2, 4, 24),
+    ],
 )
 def test_sessions_in_rooms_of_their_own_are_as_many_as_the_cores_have_room_for(
-    found: int, busy_share: float, sessions: int
+    found: int, busy_share: float, cores: int, sessions: int
 ) -> None:
     trial = replace(HELD, streams=found, busy_share=busy_share)
     failed = replace(FAILED, streams=found + 1, busy_share=1.0)
 
-    assert capacity.in_own_rooms(found, [failed, trial]) == sessions
+    assert capacity.in_own_rooms(found, [failed, trial], cores) == sessions
 
 
 def test_where_no_stream_held_none_is_announced() -> None:
-    assert capacity.in_own_rooms(0, [FAILED]) == 0
+    assert capacity.in_own_rooms(0, [FAILED], 2) == 0
 
 
 def test_where_no_trial_failed_the_largest_one_tells_what_would() -> None:

@@ -67,7 +67,15 @@ def slots_after(decided: Plan, fleet: Fleet) -> int:
         and (one.state in ("ready", "booting") or one.node_id in decided.reopen)
     ]
     launched = sum(by_name[name] * count for name, count in decided.launch.items())
-    return sum(one.slots for one in stay) + launched
+    return sum(one.slots for one in stay) + launched + sum(replaced_slots(decided, fleet))
+
+
+def replaced_slots(decided: Plan, fleet: Fleet) -> list[int]:
+    """Of what groups launch by themselves for what is ended sick."""
+    by_name = {one.pool.name: one.slots for one in fleet.offers}
+    pools = [one.pool.name for one in fleet.nodes if one.node_id in decided.replace
+             and one.state != "leaving"]  # fmt: skip
+    return [by_name[one] for one in pools if fleet.banned.get(one, 0.0) <= fleet.now_s]
 
 
 # ---- growing ------------------------------------------------------------------------------------
@@ -192,8 +200,27 @@ def test_a_sick_node_is_no_slot_and_is_replaced_once_nobody_is_on_it() -> None:
     decided = plan(fleet, expecting(30), ANYTHING_GOES)
 
     assert decided.replace == ("empty",)
-    assert decided.why["have_slots"] == 24
     assert slots_after(decided, fleet) >= 30
+
+
+def test_what_its_group_launches_for_a_sick_node_is_not_launched_as_well() -> None:
+    fleet = region(*nodes(1), node("sick", healthy=False, slots=0))
+
+    decided = plan(fleet, expecting(45), ANYTHING_GOES)
+
+    assert (decided.replace, dict(decided.launch)) == (("sick",), {})
+    assert decided.why["have_slots"] == 48
+
+
+def test_where_the_pool_of_a_sick_node_is_banned_others_make_up_for_it() -> None:
+    banned = {OD.name: BETWEEN_S + 600}
+    fleet = region(*nodes(1), node("sick", healthy=False, slots=0), banned=banned)
+
+    decided = plan(fleet, expecting(45), ANYTHING_GOES)
+
+    assert decided.why["have_slots"] == 24
+    assert OD.name not in decided.launch
+    assert slots_after(decided, fleet) >= 45
 
 
 # ---- shrinking ----------------------------------------------------------------------------------

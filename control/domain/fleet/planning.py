@@ -61,8 +61,9 @@ def plan(fleet: Fleet, outlook: Outlook, policy: Policy) -> Plan:
     Where the solver has no answer in its time the mix is kept: nothing is launched, closed or
     released.
     """
-    serving = [one for one in fleet.nodes if one.healthy and one.state in ("booting", "ready")]
-    closed = [one for one in fleet.nodes if one.healthy and one.state == "closed"]
+    sound = [one for one in fleet.nodes if one.healthy]
+    serving = [one for one in sound if one.state in ("booting", "ready")] + _replacements(fleet)
+    closed = [one for one in sound if one.state == "closed"]
     lead_s = 2 * policy.tick_s + max((one.boot_s for one in fleet.offers), default=0.0)
     need = _need(fleet, outlook, lead_s)
     have = sum(one.slots for one in serving)
@@ -86,6 +87,24 @@ def plan(fleet: Fleet, outlook: Outlook, policy: Policy) -> Plan:
                     "proven": found.proven}  # fmt: skip
             why["said"] = _told(found, need, hold)
     return _decide(fleet, target, serving, closed, need, hold < have, why)
+
+
+def _replacements(fleet: Fleet) -> list[Node]:
+    """What groups launch by themselves for sick nodes that are ended: as good as booting."""
+    offers = {one.pool: one for one in fleet.offers if not _banned(fleet, one.pool)}
+    return [
+        replace(one, state="booting", healthy=True, slots=offers[one.pool].slots)
+        for one in fleet.nodes
+        if _ends_sick(one) and one.state != "leaving" and one.pool in offers
+    ]
+
+
+def _ends_sick(node: Node) -> bool:
+    return not node.healthy and node.used == 0
+
+
+def _banned(fleet: Fleet, pool: Pool) -> bool:
+    return fleet.banned.get(pool.name, 0.0) > fleet.now_s
 
 
 def _need(fleet: Fleet, outlook: Outlook, within_s: float) -> float:
@@ -193,9 +212,8 @@ def _pool_ask(
     else:
         slots, price, boot_s, most = offer.slots, offer.price_usd_h, offer.boot_s, offer.most_nodes
     all_there = sum(one.pool == pool for one in fleet.nodes)
-    banned = fleet.banned.get(pool.name, 0.0) > fleet.now_s
     sensible = math.ceil(need / slots) + 1
-    launchable = 0 if banned else max(0, min(room, most - all_there, sensible))
+    launchable = 0 if _banned(fleet, pool) else max(0, min(room, most - all_there, sensible))
     launch_h = boot_s / 3600 + policy.launch_h + (0.0 if pool.spot else policy.drain_h)
     busy = sum(one.state == "booting" or one.used > 0 for one in there)
     cents = round(price, 2)
@@ -243,13 +261,14 @@ def _decide(
     close = _closable(spared, sum(one.slots for one in ready) - need)
     open_now = [one for one in serving if one not in close and one.state == "ready"] + reopen
     gone = [one for one in (*closed, *close) if one not in reopen and one.used == 0]
-    spare = max(0, len(serving) + len(closed) - fleet.bounds.least) if target is not None else 0
+    sound = sum(one.healthy and one.state != "leaving" for one in fleet.nodes)
+    spare = max(0, sound - fleet.bounds.least) if target is not None else 0
     return Plan(
         launch,
         _names(close),
         _names(reopen),
         _names(gone[:spare]),
-        _names(one for one in fleet.nodes if not one.healthy and one.used == 0),
+        _names(one for one in fleet.nodes if _ends_sick(one)),
         {one.node_id: _order(one, shrinking) for one in open_now},
         why,
     )

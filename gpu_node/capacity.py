@@ -27,9 +27,9 @@ _STREAM_CORES = 0.12
 MOST_BUSY = 0.9
 """Of the machine's cores. A full one holds for the seconds of a trial, its queues filling, and no
 longer."""
-_OF_FOUND = 0.85
+_OF_FOUND = 0.83
 """Streams in rooms of their own for the host's time of one in a trial: those there share one room's
-connection and threads (measured on two cores: 8 in a trial, 6 in rooms of their own)."""
+connection and threads (measured on two cores: 0.165 of them each, in trials 0.137)."""
 _ENCODER_SHARE = 0.9
 _SPARE = 0.35
 """Of c cores the share of 0.35 / √c stays free: streams meet by chance, the less so the more cores
@@ -130,12 +130,12 @@ def capacity(
 
 def in_own_rooms(found: int, loads: Sequence[Load], cores: int) -> int:
     """Sessions that hold where ``found`` streams did, by what their trial left of the cores."""
-    busy = [one.busy_share for one in loads if one.holds and one.streams == found]
-    if not busy:
+    taken = [one.busy_share / one.streams for one in loads if one.holds]
+    if not taken:
         return found
     most_busy = min(MOST_BUSY, 1.0 - _SPARE / math.sqrt(cores))
-    room = most_busy * _OF_FOUND / max(busy[0], _LEAST_SHARE)
-    return min(found, max(1, int(found * room)))
+    each = max(sum(taken) / len(taken), _LEAST_SHARE / found)
+    return min(found, max(1, int(most_busy * _OF_FOUND / each)))
 
 
 def tried(

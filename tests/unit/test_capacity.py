@@ -64,9 +64,10 @@ def test_what_was_full_in_the_trial_that_failed_is_the_limit(
         (1, 0.9, 1, 1),
         (2, 0.55, 2, 2),
         (6, 0.79, 2, 4),
+        (7, 0.88, 2, 4),
         (8, 0.88, 2, 5),
         (8, 0.88, 16, 6),
-        (100, 0.9, 64, 85),
+        (100, 0.85, 64, 87),
         (24, 0.2, 4, 24),
     ],
 )
@@ -77,6 +78,16 @@ def test_sessions_in_rooms_of_their_own_are_as_many_as_the_cores_have_room_for(
     failed = replace(FAILED, streams=found + 1, busy_share=1.0)
 
     assert capacity.in_own_rooms(found, [failed, trial], cores) == sessions
+
+
+def test_what_a_stream_takes_is_the_mean_of_the_trials_that_held() -> None:
+    few, most = (
+        replace(HELD, streams=5, busy_share=0.77),
+        replace(HELD, streams=6, busy_share=0.74),
+    )
+
+    assert capacity.in_own_rooms(6, [most], 2) == 5
+    assert capacity.in_own_rooms(6, [few, most], 2) == 4
 
 
 def test_where_no_stream_held_none_is_announced() -> None:

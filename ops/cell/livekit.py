@@ -55,7 +55,12 @@ def start_livekit(
             "pli_throttle": dict.fromkeys(("low_quality", "mid_quality", "high_quality"), "200ms"),
         },
         "keys": {key: secret},
-        "webhook": {"api_key": key, "urls": [webhook_url]},
+        "webhook": {
+            "api_key": key,
+            "urls": [webhook_url],
+            # nothing else is listened to, and a lesson has twenty of them
+            "filter_params": {"include_events": ["room_finished"]},
+        },
         "logging": {"level": "info", "json": False},
     }
     config = state_dir / f"{name}.yaml"

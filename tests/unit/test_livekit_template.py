@@ -54,6 +54,7 @@ def test_a_server_is_told_its_public_address_its_peers_and_its_cell(tmp_path: Pa
     assert config["webhook"] == {
         "api_key": PAIR["livekit_api_key"],
         "urls": ["https://euc1.rapido.example.com/api/v1/webhooks/livekit"],
+        "filter_params": {"include_events": ["room_finished"]},
     }
     assert config["turn"]["domain"] == "turn-euc1.rapido.example.com"
     assert config["turn"]["external_tls"] is True

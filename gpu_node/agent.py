@@ -77,7 +77,7 @@ class Agent:
         cell: Cell,
         metrics: Metrics,
         boot: Callable[[], Awaitable[Register]],
-        measure: Callable[[RoomAccess], Awaitable[int]],
+        measure: Callable[[Sequence[RoomAccess]], Awaitable[int]],
         warm: Callable[[], Warm | None] = lambda: None,
         *,
         ready: Callable[[], tuple[str, ...]] = lambda: (),
@@ -96,7 +96,7 @@ class Agent:
         self._sessions: Sessions | None = None
         self._register: Register | None = None
         self._registration: int | None = None
-        self._probe: RoomAccess | None = None
+        self._probe: tuple[RoomAccess, ...] = ()
         self._governor: Governor | None = None
         self._slots: int | None = None
         self._alongside: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
@@ -238,7 +238,6 @@ class Agent:
                 await backoff.wait()
 
     async def _announce(self) -> None:
-        assert self._probe is not None
         self._slots = await self._measure(self._probe)
         self._governor = Governor(self._slots)
         if self._sessions is not None:

@@ -27,13 +27,10 @@ _STREAM_CORES = 0.12
 MOST_BUSY = 0.9
 """Of the machine's cores. A full one holds for the seconds of a trial, its queues filling, and no
 longer."""
-_OF_FOUND = 0.83
-"""Streams in rooms of their own for the host's time of one in a trial: those there share one room's
-connection and threads (measured on two cores: 0.165 of them each, in trials 0.137)."""
 _ENCODER_SHARE = 0.9
-_SPARE = 0.35
-"""Of c cores the share of 0.35 / √c stays free: streams meet by chance, the less so the more cores
-there are (measured on two: from 0.8 on, whatever else ran made five streams late)."""
+_SPARE = 0.25
+"""Of c cores the share of 0.25 / √c stays free: streams meet by chance, the less so the more cores
+there are, and neighbours take some (decision 0010)."""
 _LEAST_SHARE = 0.01
 _STREAM_BYTES = 8 * 2**20
 """What a stream takes at the least (measured: 5 MiB in a room of its own, at 256 x 256)."""
@@ -101,6 +98,11 @@ class Load:
         """Of the host: one Python thread hands every frame over, so it may be full first."""
         return max(self.loop_share, self.cores_share)
 
+    @property
+    def fullest(self) -> float:
+        """Of what a stream may have waited for."""
+        return max(self.engine_share, self.loop_share, self.busy_share, self.encoder_share or 0.0)
+
 
 def measure(
     engine: Engine, avatar: Avatar, cores: int, cpu_share: float, seconds: float = 1.0
@@ -128,14 +130,15 @@ def capacity(
     return Capacity(limits, wall_s * 1e3, core_s * 1e3, batch)
 
 
-def in_own_rooms(found: int, loads: Sequence[Load], cores: int) -> int:
-    """Sessions that hold where ``found`` streams did, by what their trial left of the cores."""
-    taken = [one.busy_share / one.streams for one in loads if one.holds]
-    if not taken:
-        return found
-    most_busy = min(MOST_BUSY, 1.0 - _SPARE / math.sqrt(cores))
-    each = max(sum(taken) / len(taken), _LEAST_SHARE / found)
-    return min(found, max(1, int(most_busy * _OF_FOUND / each)))
+def room_in_cores(loads: Sequence[Load], cores: int) -> int:
+    """Streams that the cores have room for, by what the largest trial that held took of them; 0
+    where none held."""
+    held = [one for one in loads if one.holds]
+    if not held:
+        return 0
+    most = max(held, key=lambda one: one.streams)
+    each = max(most.busy_share, _LEAST_SHARE) / most.streams
+    return max(1, int(min(MOST_BUSY, 1.0 - _SPARE / math.sqrt(cores)) / each))
 
 
 def tried(

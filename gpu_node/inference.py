@@ -1,6 +1,7 @@
-"""One thread drives the engine: what the sessions ask for while it is busy becomes one batch.
+"""Threads of its own drive the engine, as many as may call it at once.
 
-Another one loads avatars into it.
+Where that is one, what the sessions ask for while it is busy becomes one batch; where there are
+more, each paints the picture that was asked for first. Another thread loads avatars.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from gpu_node.compositor import Compositor
 from gpu_node.engine import Engine, FrameJob
 from gpu_node.engine.faults import is_lost
 from gpu_node.engine.port import Timing
-from gpu_node.engine_thread import EngineThread
+from gpu_node.engine_threads import EngineThreads
 from gpu_node.features import COLUMNS, N_MELS
 from gpu_node.metrics import Metrics
 from gpu_node.pcm import MODEL_RATE_HZ, PcmFormat
@@ -33,6 +34,7 @@ from gpu_node.segment import Segment
 
 Picture = npt.NDArray[np.uint8]
 Features = list[npt.NDArray[np.float32]]
+_Made = Picture | Exception
 S = TypeVar("S")
 T = TypeVar("T")
 _CLOSE_LIMIT_S = 10.0
@@ -53,13 +55,11 @@ class Work:
 @dataclass(frozen=True, eq=False)
 class _Asked:
     work: Work
-    future: asyncio.Future[Picture]
     at: float
 
 
 class Inference:
-    """Everything that touches the engine goes through here: in one thread and in order, but for
-    loading.
+    """Everything that touches the engine goes through here.
 
     Its watchdog reads ``lost``, why the engine's device is gone until it renders again, and
     ``failures``, the pictures that failed since one was made.
@@ -71,11 +71,11 @@ class Inference:
         self.engine = engine
         self.lost: str | None = None
         self.failures = 0
-        self.thread = EngineThread(clock)
+        self.threads = EngineThreads(engine.callers, clock)
         self._clock = clock
         self._metrics = metrics
         self._loader = ThreadPoolExecutor(1, "loader", initializer=_step_back)
-        self._waiting: list[_Asked] = []
+        self._waiting: list[tuple[_Asked, asyncio.Future[_Made]]] = []
         self._busy: asyncio.Task[None] | None = None
 
     async def prepare(self, avatar: Avatar, compositor: Compositor) -> None:
@@ -85,23 +85,25 @@ class Inference:
         await loop.run_in_executor(self._loader, prepare)
 
     async def forget(self, avatar: Avatar) -> None:
-        """Lets go of it after the running batch."""
+        """Lets go of it after the pictures asked for by now were begun."""
         await self.call(lambda: self.engine.forget(avatar))
 
     async def call(self, function: Callable[[], T]) -> T:
-        """Runs ``function`` in the engine's thread."""
-        return await asyncio.wrap_future(self.thread.submit("load", partial(self._told, function)))
+        """Runs ``function`` in a thread of the engine's."""
+        done = self.threads.submit("load", partial(self._told, function))
+        return await asyncio.wrap_future(done)
 
     async def picture(self, work: Work) -> Picture:
         """uint8 (h * 3 / 2, w), I420. Raises what the engine raised for this one."""
-        future: asyncio.Future[Picture] = asyncio.get_running_loop().create_future()
-        began = self._clock()
-        self._waiting.append(_Asked(work, future, began))
-        if self._busy is None or self._busy.done():
-            self._busy = asyncio.create_task(self._run())
-        picture = await future
-        self._metrics.picture.observe(self._clock() - began)
-        return picture
+        asked = _Asked(work, self._clock())
+        if self.threads.count > 1:
+            (made,) = await self._rendered([asked])
+        else:
+            made = await self._in_batch(asked)
+        if isinstance(made, Exception):
+            raise made
+        self._metrics.picture.observe(self._clock() - asked.at)
+        return made
 
     async def trial(self, avatar: Avatar) -> None:
         """One speaking picture of a prepared avatar, as sessions ask for them. Raises likewise."""
@@ -109,26 +111,32 @@ class Inference:
         window = np.zeros((N_MELS, COLUMNS), np.float32)
         await self.picture(Work(avatar, 0, segment, 0, [window]))
 
+    async def _in_batch(self, asked: _Asked) -> _Made:
+        future: asyncio.Future[_Made] = asyncio.get_running_loop().create_future()
+        self._waiting.append((asked, future))
+        if self._busy is None or self._busy.done():
+            self._busy = asyncio.create_task(self._run())
+        return await future
+
     async def _run(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting, []
-            done = self.thread.submit("batch", partial(self._render, batch))
-            outcomes = await asyncio.wrap_future(done)
-            for asked, outcome in zip(batch, outcomes, strict=True):
-                if asked.future.cancelled():
-                    continue
-                if isinstance(outcome, Exception):
-                    asked.future.set_exception(outcome)
-                else:
-                    asked.future.set_result(outcome)
+            made = await self._rendered([asked for asked, _ in batch])
+            for (_, future), one in zip(batch, made, strict=True):
+                if not future.cancelled():
+                    future.set_result(one)
 
-    def _render(self, batch: list[_Asked]) -> list[Picture | Exception]:
+    async def _rendered(self, batch: list[_Asked]) -> list[_Made]:
+        done = self.threads.submit("batch", partial(self._render, batch))
+        return await asyncio.wrap_future(done)
+
+    def _render(self, batch: list[_Asked]) -> list[_Made]:
         began = self._clock()
         for asked in batch:
             self._metrics.stage("wait", began - asked.at)
         self._metrics.batch.observe(len(batch))
         works = [asked.work for asked in batch]
-        outcomes: list[Picture | Exception] = [RuntimeError("no picture")] * len(works)
+        outcomes: list[_Made] = [RuntimeError("no picture")] * len(works)
         jobs: list[tuple[int, FrameJob]] = []
         for at, heard in self._heard(list(enumerate(works))):
             if isinstance(heard, Exception):
@@ -180,7 +188,7 @@ class Inference:
     def close(self, limit_s: float = _CLOSE_LIMIT_S) -> bool:
         """Waits for the running batch; nothing more is rendered. False if it never came back."""
         self._loader.shutdown(wait=False, cancel_futures=True)
-        return self.thread.close(self.engine.close, limit_s)
+        return self.threads.close(self.engine.close, limit_s)
 
 
 def _step_back() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gpu_node.engine_thread import Running
+from gpu_node.engine_threads import Running
 
 What = Literal["engine", "gpu"]
 Why = Literal["engine", "gpu", "frames", "task"]

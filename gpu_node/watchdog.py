@@ -77,8 +77,8 @@ class Watchdog:
         dead = {lease.session_id for lease in self._sessions.dead()}
         look = Look(
             at=self._clock(),
-            running=inference.thread.running if inference is not None else None,
-            beat_since=inference.thread.beat_since if inference is not None else None,
+            running=inference.threads.running if inference is not None else None,
+            beat_since=inference.threads.beat_since if inference is not None else None,
             engine_lost=inference.lost if inference is not None else None,
             failures=inference.failures if inference is not None else 0,
             trial_failed=self._trial_failed,
@@ -95,7 +95,7 @@ class Watchdog:
             ),
         )
         if inference is not None:
-            inference.thread.beat()
+            inference.threads.beat()
         return look
 
     def _tell(self, before: Fault | None, now: Fault | None) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -37,6 +37,8 @@ from gpu_node.warm import WarmRooms
 from gpu_node.watchdog import Watchdog
 
 VERSION = "0.1.0"
+_FIRST_SHARE = 0.6
+"""Of what the costs alone promise, to begin with: it most likely holds, and tells what does."""
 _log = logging.getLogger(__name__)
 
 
@@ -134,7 +136,7 @@ class Worker:
             boot=secrets.token_hex(8),
         )
 
-    async def _measure(self, room: RoomAccess) -> int:
+    async def _measure(self, rooms: Sequence[RoomAccess]) -> int:
         """As set; as found before on such a machine; by trial; or by the costs alone where the
         machine is shared with others, for then a trial would find the others out."""
         settings = self._settings
@@ -143,7 +145,7 @@ class Worker:
         assert self._studio is not None
         shelf = self._studio.shelf
         async with shelf.lent(shelf.names()[0]) as (avatar, compositor):
-            measured = await self._measured(room, avatar, compositor)
+            measured = await self._measured(rooms, avatar, compositor)
         capacity.tell(measured, measured.slots, _log)
         for name, streams in measured.limits.items():
             self.metrics.limit(name, streams)
@@ -152,7 +154,7 @@ class Worker:
         return measured.slots
 
     async def _measured(
-        self, room: RoomAccess, avatar: Avatar, compositor: Compositor
+        self, rooms: Sequence[RoomAccess], avatar: Avatar, compositor: Compositor
     ) -> capacity.Capacity:
         assert self._studio is not None
         hardware_text = hardware.detect(self._studio.inference.engine.name).model_dump_json()
@@ -168,7 +170,7 @@ class Worker:
             measured = await self._cost(seconds=1.0)
             if alone:
                 inference = self._studio.inference
-                probe = Probe(room, avatar, compositor, inference, self._video, self._gpu)
+                probe = Probe(rooms, avatar, compositor, inference, self._video, self._gpu)
                 measured = await self._tried(probe, measured, key)
         return measured.within(available)
 
@@ -177,18 +179,23 @@ class Worker:
     ) -> capacity.Capacity:
         try:
             async with probe:
-                most = await search(expected.slots, probe.holds)
+                first = max(1, int(_FIRST_SHARE * expected.slots))
+                most = await search(first, probe.holds, lambda: self._room(probe))
         except (rtc.ConnectError, TimeoutError) as error:
-            _log.warning("the probe room is away (%s): slots by costs alone", error)
+            _log.warning("a probe room is away (%s): slots by costs alone", error)
             return expected
         if not probe.loads:
             return expected
         assert self._studio is not None
         on_gpu = self._studio.inference.engine.name == "torch"
-        most = capacity.in_own_rooms(most, probe.loads, hardware.cores())
+        most = min(most, self._room(probe))
         found = capacity.tried(expected, most, probe.loads, probe.resident_bytes, on_gpu=on_gpu)
         self._remembered.put(key, found)
         return found
+
+    @staticmethod
+    def _room(probe: Probe) -> int:
+        return capacity.room_in_cores(probe.loads, hardware.cores())
 
     async def _cost(self, seconds: float) -> capacity.Capacity:
         assert self._studio is not None

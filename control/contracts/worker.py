@@ -74,7 +74,7 @@ class RoomAccess(Message):
 class Registered(Message):
     """``registration`` grows with each registration: an older instance's calls are refused.
 
-    ``key`` (base64url) verifies the cell's tokens to this worker; ``probe`` is a room of its own to
+    ``key`` (base64url) verifies the cell's tokens to this worker; ``probe`` are rooms of its own to
     measure in.
     """
 
@@ -82,7 +82,7 @@ class Registered(Message):
     key: str
     heartbeat_interval_s: float
     dead_after_s: float
-    probe: RoomAccess
+    probe: Annotated[tuple[RoomAccess, ...], Field(min_length=1)]
 
 
 class Running(Message):

@@ -18,6 +18,8 @@ STALE = conflict(
     "Stop this instance, or register again to take the name back.",
 )
 
+_PROBE_ROOMS_A_CORE, _MOST_PROBE_ROOMS = 4, 64
+_PROBE_TOKEN_S = 3600.0
 
 FORGOTTEN = conflict(
     "forgotten-registration",
@@ -27,20 +29,33 @@ FORGOTTEN = conflict(
 
 
 def register(cell: Cell, ask: Register) -> dict[str, Any]:
-    """A worker's new life: its registration number, the key of calls to it, a probe room."""
+    """A worker's new life: its registration number, the key of calls to it, its probe rooms."""
     facts = ask.model_dump(mode="json", exclude={"worker_id"})
     facts["avatars"] = ",".join(ask.avatars)
     registration = cell.store.register(ask.worker_id, facts)
-    room = f"probe-{cell.name}-{ask.worker_id}"
-    server = nearest_server(cell.livekit, None, cell.at, cell.store.failed_livekit())
-    token = cell.rooms.token(f"probe-{ask.worker_id}", room, 3600.0, kind="avatar")
     return {
         "registration": registration,
         "key": cell.workers.key(ask.worker_id, registration),
         "heartbeat_interval_s": leases.HEARTBEAT_INTERVAL_S,
         "dead_after_s": leases.DEAD_AFTER_S,
-        "probe": {"url": server.url, "room": room, "token": token},
+        "probe": _probe_rooms(cell, ask),
     }
+
+
+def _probe_rooms(cell: Cell, ask: Register) -> list[dict[str, str]]:
+    """One for each stream it may hold: streams that share a room share its connection as well."""
+    server = nearest_server(cell.livekit, None, cell.at, cell.store.failed_livekit())
+    count = min(_MOST_PROBE_ROOMS, _PROBE_ROOMS_A_CORE * ask.hardware.cores)
+    names = [f"probe-{cell.name}-{ask.worker_id}-{number}" for number in range(count)]
+    identity = f"probe-{ask.worker_id}"
+    return [
+        {
+            "url": server.url,
+            "room": name,
+            "token": cell.rooms.token(identity, name, _PROBE_TOKEN_S, kind="avatar"),
+        }
+        for name in names
+    ]
 
 
 def heartbeat(cell: Cell, worker_id: str, beat: Heartbeat) -> Pulse:

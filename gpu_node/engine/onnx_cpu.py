@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +39,8 @@ class _Ready:
 
 
 class OnnxEngine:
-    """Batching gains nothing on a CPU: a frame takes one thread, and ``threads`` go at once.
+    """Batching gains nothing on a CPU: a frame takes one thread, and ``threads`` go at once, in one
+    call or in as many.
 
     ``cache_mib`` bounds what is kept of one avatar's encoded frames (2.4 MB a frame at crop 160
     and width 16, 19 MB at the published size); the others are encoded each time. ``exact`` keeps
@@ -50,6 +52,7 @@ class OnnxEngine:
     def __init__(
         self, threads: int = 1, cache_mib: float = _CACHE_MIB, *, exact: bool = False
     ) -> None:
+        self.callers = threads
         self._exact = exact
         self._cache_bytes = cache_mib * 2**20
         self._options = onnxruntime.SessionOptions()
@@ -57,7 +60,7 @@ class OnnxEngine:
         self._options.inter_op_num_threads = 1
         self._options.log_severity_level = 3
         self._pool = ThreadPoolExecutor(threads, "frame") if threads > 1 else None
-        self.last_timing = Timing(0.0, 0.0)
+        self._spent = threading.local()
         self._ready: WeakKeyDictionary[Avatar, _Ready] = WeakKeyDictionary()
 
     def prepare(self, avatar: Avatar, compositor: Compositor) -> None:
@@ -101,8 +104,14 @@ class OnnxEngine:
         network_s = sum(spent_s for _, spent_s, _ in made)
         composition_s = sum(spent_s for _, _, spent_s in made)
         share = took_s / max(network_s + composition_s, 1e-9)
-        self.last_timing = Timing(network_s * share, composition_s * share)
+        self._spent.timing = Timing(network_s * share, composition_s * share)
         return [picture for picture, _, _ in made]
+
+    @property
+    def last_timing(self) -> Timing:
+        """Of this thread's last ``render``."""
+        timing: Timing = getattr(self._spent, "timing", Timing(0.0, 0.0))
+        return timing
 
     def forget(self, avatar: Avatar) -> None:
         """See the port."""

@@ -38,14 +38,17 @@ class Timing:
 
 
 class Engine(Protocol):
-    """Not thread safe: one caller at a time; but ``prepare`` may run in another thread beside the
-    other calls, and must not make them wait.
+    """``encode`` and ``render`` are called by as many threads at once as ``callers`` says; where
+    that is more than one, a batch gains nothing, and each is given one picture at a time.
+    ``prepare`` may run in another thread beside them, and must not make them wait.
 
-    An engine may keep a ``last_timing: Timing`` of its last ``render``; the metrics then tell its
-    stages apart. It may raise ``faults.EngineLost`` from any call: its device is gone for good.
+    An engine may keep a ``last_timing: Timing`` of its caller's last ``render``; the metrics then
+    tell its stages apart. It may raise ``faults.EngineLost`` from any call: its device is gone for
+    good.
     """
 
     name: str
+    callers: int
 
     def prepare(self, avatar: Avatar, compositor: Compositor) -> None:
         """Loads an avatar's weights and what of it does not depend on speech. Again is free.

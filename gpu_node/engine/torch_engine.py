@@ -41,6 +41,7 @@ class TorchEngine:
     """
 
     name = "torch"
+    callers = 1
 
     def __init__(
         self,

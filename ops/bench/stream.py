@@ -87,7 +87,7 @@ async def _acts(cell: StreamCell, size: Size, folder: Path, say: Say) -> Gathere
         say("a voice in real time")
         got.speech = await acts.speech_delays(cell, room, 8)
     say(f"{got.slots} streams at once, all speaking")
-    got.rated = await acts.fares(cell, max(1, got.slots), size.rated_s)
+    got.rated = await acts.fares_best(cell, max(1, got.slots), size.rated_s, say)
     say(f"{size.sessions} sessions come and go")
     got.growth_mb = await acts.growth_mb(cell, size.sessions, 80)
     await asyncio.to_thread(cell.stop_worker)
@@ -139,13 +139,12 @@ async def _true_slots(cell: StreamCell, got: Gathered, size: Size, say: Say) -> 
     at = max(1, got.slots)
     step = max(1, at // 20)
     for few in {1, max(1, at // 2)} - {at}:
-        got.tried[few] = await acts.fares(cell, few, size.trial_s)
-    got.tried[at] = await acts.fares(cell, at, size.trial_s)
+        got.tried[few] = await acts.fares_best(cell, few, size.trial_s, say)
+    got.tried[at] = await acts.fares_best(cell, at, size.trial_s, say)
     up = got.tried[at].holds
     while 1 <= (at := at + step if up else at - step) <= _MOST_TRIED:
-        got.tried[at] = held = await acts.fares(cell, at, size.trial_s)
-        say(f"{at} streams: {held.fps:.1f} fps, {held.late_percent:.1f} % of the frames late")
-        if held.holds != up:
+        got.tried[at] = await acts.fares_best(cell, at, size.trial_s, say)
+        if got.tried[at].holds != up:
             return
 
 
@@ -172,6 +171,9 @@ def _figures(got: Gathered, size: Size) -> dict[str, Figure]:
         "av_offset_p50_ms": Figure(median(got.offsets), "ms", "", None, note="+ = sound late"),
         "fps_at_rated_slots": at_least(got.rated.fps, "fps", 24.5),
         "late_percent_at_rated_slots": Figure(got.rated.late_percent, "%", "", None),
+        "busy_percent_at_rated_slots": Figure(
+            100.0 * got.rated.busy_share, "%", "", None, note="of the machine's cores, by whoever"
+        ),
         "announced_vs_true_slots": Figure(
             value=share,
             unit="",

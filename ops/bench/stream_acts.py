@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import psutil
@@ -23,6 +24,7 @@ from ops.speaker import Speaker
 LOOKAHEAD_MS = 412.0
 """Of the model itself: frame i needs the audio up to 40 i + 452 ms, and shows 40 i to 40 i + 40."""
 _WAIT_S = 15.0
+_TRIES = 3
 _LOUD, _SILENT = 0.02, 0.004
 _LINE = "Now listen carefully while I read you a line without any pause"
 
@@ -257,10 +259,16 @@ def _delays(heard: Sequence[Heard], said: np.ndarray, began: float) -> list[floa
 
 @dataclass(frozen=True)
 class Held:
-    """How so many streams fared: of the slowest, and of all frames."""
+    """How so many streams fared: of the slowest, and of all frames.
+
+    busy_share, stolen_share: of the machine's cores, 0..1; stolen is what its own host gave to
+    other machines meanwhile, and part of busy.
+    """
 
     fps: float
     late_percent: float
+    busy_share: float = 0.0
+    stolen_share: float = 0.0
 
     @property
     def holds(self) -> bool:
@@ -278,7 +286,9 @@ async def fares(cell: StreamCell, streams: int, seconds: float) -> Held:
     saying = [asyncio.create_task(one.say(speech.pcm, speech.sample_rate)) for one in speakers]
     await asyncio.sleep((seconds + 9.0) / 4 + 0.5)  # until all of it is sent
     before, late_before, began = cell.frames(), _lateness(cell.metrics()), time.monotonic()
+    cores_before = psutil.cpu_times()
     await asyncio.sleep(seconds)
+    cores_after = psutil.cpu_times()
     after, late_after, took_s = cell.frames(), _lateness(cell.metrics()), time.monotonic() - began
     for task in saying:
         task.cancel()
@@ -289,7 +299,36 @@ async def fares(cell: StreamCell, streams: int, seconds: float) -> Held:
         await finish(cell, session_id)
     fps = [(after.get(one, 0) - before.get(one, 0)) / took_s for one in ids]
     due, late = (b - a for a, b in zip(late_before, late_after, strict=True))
-    return Held(min(fps), 100.0 * late / max(1.0, due))
+    return Held(min(fps), 100.0 * late / max(1.0, due), *_taken(cores_before, cores_after))
+
+
+async def fares_best(
+    cell: StreamCell, streams: int, seconds: float, say: Callable[[str], None]
+) -> Held:
+    """The first try that holds, or the best of three: what else runs here can only hinder."""
+    best: Held | None = None
+    for _ in range(_TRIES):
+        held = await fares(cell, streams, seconds)
+        say(
+            f"{streams} streams: {held.fps:.1f} fps, {held.late_percent:.1f} % of the frames late, "
+            f"{held.busy_share:.0%} of the cores busy, {held.stolen_share:.0%} of them stolen"
+        )
+        if best is None or held.late_percent < best.late_percent:
+            best = held
+        if held.holds:
+            break
+    assert best is not None
+    return best
+
+
+def _taken(before: Any, after: Any) -> tuple[float, float]:
+    """Of all cores' time between the two, what was not idle, and what was stolen."""
+    spent = [b - a for a, b in zip(before, after, strict=True)]
+    names = dict(zip(before._fields, spent, strict=True))
+    counted = {name: s for name, s in names.items() if not name.startswith("guest")}
+    all_s = max(sum(counted.values()), 1e-9)
+    idle_s = counted["idle"] + counted.get("iowait", 0.0)
+    return 1.0 - idle_s / all_s, counted.get("steal", 0.0) / all_s
 
 
 def _lateness(text: str) -> tuple[float, float]:

@@ -39,6 +39,7 @@ from ops.cell.supervisor import Death, Supervisor
 _INTERVAL_S = 1.0
 _BOOT_S = 60.0
 _TOKEN_S = 7200
+_PROBES = 8
 _WORKER = "bench-w1"
 
 
@@ -185,7 +186,7 @@ class StreamCell:
                 key=base64.urlsafe_b64encode(self._key).decode(),
                 heartbeat_interval_s=_INTERVAL_S,
                 dead_after_s=3 * _INTERVAL_S,
-                probe=self._access(f"probe-{secrets.token_hex(4)}"),
+                probe=tuple(self._access(f"probe-{secrets.token_hex(4)}") for _ in range(_PROBES)),
             )
 
         @app.post("/api/v1/workers/{worker_id}/heartbeat")

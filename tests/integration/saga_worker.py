@@ -121,22 +121,24 @@ class SagaWorker:
         }
         return self.call("POST", f"/api/v1/workers/{self.name}/events", event)
 
-    def register(self) -> None:
-        """A new life."""
+    def register(self, cores: int = 1) -> dict[str, Any]:
+        """A new life; what the cell says to it."""
         body = {
             "worker_id": self.name,
             "url": f"http://127.0.0.1:{self._server.server_port}",
             "region": self.region,
             "zone": "a",
             "version": "1",
-            "hardware": {"cpu": "x", "cores": 1, "memory_gib": 1.0, "engine": "none"},
+            "hardware": {"cpu": "x", "cores": cores, "memory_gib": 1.0, "engine": "none"},
             "avatars": ["demo"],
             "boot": secrets.token_hex(8),
         }
         answer = self.call("POST", "/api/v1/workers", body)
         assert answer.status_code == 201, answer.text
-        self.registration = answer.json()["registration"]
-        self.key = base64.urlsafe_b64decode(answer.json()["key"])
+        told: dict[str, Any] = answer.json()
+        self.registration = told["registration"]
+        self.key = base64.urlsafe_b64decode(told["key"])
+        return told
 
     def heartbeat(self, **changes: Any) -> dict[str, Any]:
         """The body of a heartbeat."""

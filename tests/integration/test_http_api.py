@@ -592,6 +592,18 @@ def test_a_heartbeat_for_another_worker(make: Make) -> None:
     problem(one.call("POST", path, other.heartbeat()), 403, "forbidden")
 
 
+@pytest.mark.parametrize(("cores", "rooms"), [(1, 4), (8, 32), (48, 64)])
+def test_a_worker_gets_rooms_of_its_own_to_measure_in(make: Make, cores: int, rooms: int) -> None:
+    worker = make()
+
+    probe = worker.register(cores)["probe"]
+
+    claims = [jwt.decode(one["token"], options={"verify_signature": False}) for one in probe]
+    assert len({one["room"] for one in probe}) == rooms
+    assert [one["video"]["room"] for one in claims] == [one["room"] for one in probe]
+    assert all(worker.name in one["room"] for one in probe)
+
+
 def test_a_heartbeat_from_an_older_instance(make: Make) -> None:
     worker = make()
     old = worker.registration

@@ -132,5 +132,5 @@ def registered() -> Registered:
     nowhere = RoomAccess(url="ws://127.0.0.1:1", room="probe", token="t")
     key = base64.urlsafe_b64encode(bytes(32)).decode()
     return Registered(
-        registration=1, key=key, heartbeat_interval_s=0.2, dead_after_s=15, probe=nowhere
+        registration=1, key=key, heartbeat_interval_s=0.2, dead_after_s=15, probe=(nowhere,)
     )

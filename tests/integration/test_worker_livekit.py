@@ -199,20 +199,21 @@ def test_a_probe_says_how_streams_fare_and_what_they_take(
 ) -> None:
     async def run() -> None:
         studio = make_studio(Limits())
-        access = start_stream(livekit_url, f"probe-{codec}").room
+        rooms = [start_stream(livekit_url, f"probe-{codec}-{at}").room for at in range(2)]
         video = Video(codec, "software", 1_200_000)
 
         async with (
             studio.shelf.lent("grey") as (avatar, compositor),
-            Probe(access, avatar, compositor, studio.inference, video) as probe,
+            Probe(rooms, avatar, compositor, studio.inference, video) as probe,
         ):
-            guest = await Guest.join(livekit_url, f"probe-{codec}", "guest")
-            two = await probe.trial(2)
-            await guest.until(lambda: len(guest.pictures) > 20)
+            guests = [await Guest.join(livekit_url, one.room, "guest") for one in rooms]
+            three = await probe.trial(3)
+            for guest in guests:
+                await guest.until(lambda guest=guest: len(guest.pictures) > 20)
             one = await probe.trial(1)
 
         assert {load.encoded_by for load in probe.loads} == {encoder}
-        assert [load.streams for load in probe.loads] == [2, 1]
+        assert [load.streams for load in probe.loads] == [3, 1]
         for load in probe.loads:
             assert 0 < load.engine_share < 1
             assert 0 < load.host_share < 1
@@ -221,11 +222,12 @@ def test_a_probe_says_how_streams_fare_and_what_they_take(
             assert load.encoded_fps > 0.0
             assert load.encode_ms is not None
             assert load.encoder_share is None  # no GPU encodes
-        for trial in (two, one):
+        for trial in (three, one):
             assert trial.fps > 0.0
             assert math.isfinite(trial.late_p99_ms)
-        assert any(picture.number > 0 for picture in guest.pictures)
-        await guest.leave()
+        for guest in guests:
+            assert any(picture.number > 0 for picture in guest.pictures)
+            await guest.leave()
         studio.inference.close()
 
     asyncio.run(run())

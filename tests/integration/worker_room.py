@@ -93,6 +93,7 @@ class LoudnessEngine:
     """The mouth is white while the sound of its frame is loud, else black."""
 
     name = "loudness"
+    callers = 1
 
     def prepare(self, avatar: Avatar, compositor: Compositor) -> None:
         """Nothing to load."""

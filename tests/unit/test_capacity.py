@@ -12,7 +12,7 @@ from gpu_node import capacity
 from gpu_node.capacity import Load, Remembered
 from gpu_node.governor import Governor
 from gpu_node.hardware import available_bytes
-from gpu_node.probe import Trial, search
+from gpu_node.probe import Probe, Trial, search
 
 
 @pytest.mark.parametrize(
@@ -59,39 +59,36 @@ def test_what_was_full_in_the_trial_that_failed_is_the_limit(
 
 
 @pytest.mark.parametrize(
-    ("found", "busy_share", "cores", "sessions"),
+    ("held", "busy_share", "cores", "room"),
     [
         (1, 0.9, 1, 1),
-        (2, 0.55, 2, 2),
-        (6, 0.79, 2, 4),
-        (7, 0.88, 2, 4),
-        (8, 0.88, 2, 5),
-        (8, 0.88, 16, 6),
-        (100, 0.85, 64, 87),
-        (24, 0.2, 4, 24),
+        (2, 0.69, 2, 2),
+        (2, 0.5, 2, 3),
+        (5, 0.80, 2, 5),
+        (5, 0.85, 2, 4),
+        (8, 0.88, 16, 8),
+        (8, 0.92, 16, 7),
+        (24, 0.2, 4, 105),
     ],
 )
-def test_sessions_in_rooms_of_their_own_are_as_many_as_the_cores_have_room_for(
-    found: int, busy_share: float, cores: int, sessions: int
+def test_there_is_room_for_as_many_as_leave_some_of_the_cores_free(
+    held: int, busy_share: float, cores: int, room: int
 ) -> None:
-    trial = replace(HELD, streams=found, busy_share=busy_share)
-    failed = replace(FAILED, streams=found + 1, busy_share=1.0)
+    trial = replace(HELD, streams=held, busy_share=busy_share)
+    failed = replace(FAILED, streams=held + 1, busy_share=1.0)
 
-    assert capacity.in_own_rooms(found, [failed, trial], cores) == sessions
-
-
-def test_what_a_stream_takes_is_the_mean_of_the_trials_that_held() -> None:
-    few, most = (
-        replace(HELD, streams=5, busy_share=0.77),
-        replace(HELD, streams=6, busy_share=0.74),
-    )
-
-    assert capacity.in_own_rooms(6, [most], 2) == 5
-    assert capacity.in_own_rooms(6, [few, most], 2) == 4
+    assert capacity.room_in_cores([failed, trial], cores) == room
 
 
-def test_where_no_stream_held_none_is_announced() -> None:
-    assert capacity.in_own_rooms(0, [FAILED], 2) == 0
+def test_what_a_stream_takes_is_told_by_the_largest_trial_that_held() -> None:
+    few = replace(HELD, streams=2, busy_share=0.5)
+    most = replace(HELD, streams=4, busy_share=0.8)
+
+    assert capacity.room_in_cores([few, most], 2) == 4
+
+
+def test_there_is_no_room_where_no_stream_held() -> None:
+    assert capacity.room_in_cores([FAILED], 2) == 0
 
 
 def test_where_no_trial_failed_the_largest_one_tells_what_would() -> None:
@@ -191,8 +188,19 @@ def test_the_search_finds_exactly_what_holds(first: int, most: int) -> None:
         tried.append(streams)
         return streams <= most
 
-    assert asyncio.run(search(first, holds)) == most
+    assert asyncio.run(search(first, holds, lambda: 1000)) == most
     assert len(tried) == len(set(tried))
+
+
+def test_a_search_tries_no_more_than_there_is_room_for() -> None:
+    tried: list[int] = []
+
+    async def holds(streams: int) -> bool:
+        tried.append(streams)
+        return True
+
+    assert asyncio.run(search(3, holds, lambda: 5)) == 5
+    assert tried == [3, 5]
 
 
 def test_a_search_that_runs_out_of_time_answers_what_has_held() -> None:
@@ -202,12 +210,64 @@ def test_a_search_that_runs_out_of_time_answers_what_has_held() -> None:
         now[0] += 3.0
         return True
 
-    assert asyncio.run(search(8, holds, clock=lambda: now[0], budget_s=5.0)) == 10
+    found = search(8, holds, lambda: 1000, clock=lambda: now[0], budget_s=5.0)
+    assert asyncio.run(found) == 16
+
+
+class ScriptedProbe(Probe):
+    """Its trials come out as told; each is the load's, and late unless that held."""
+
+    def __init__(self, *outcomes: Load | None) -> None:
+        self.loads = []
+        self.left = list(outcomes)
+
+    async def trial(self, streams: int) -> Trial:
+        load = self.left.pop(0)
+        if load is None:
+            raise TimeoutError
+        self.loads.append(load)
+        return Trial(25.0, 10.0 if load.holds else 90.0, load.busy_share)
+
+    async def _shrink(self, streams: int) -> None:
+        """None is there."""
+
+
+HINDERED = replace(FAILED, streams=20, engine_share=0.6)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "holds", "kept"),
+    [
+        ((HELD,), True, [HELD]),
+        ((HINDERED, HELD), True, [HELD]),
+        ((HINDERED, FAILED), False, [FAILED]),
+        ((FAILED,), False, [FAILED]),
+        ((replace(HINDERED, loop_share=0.9),), False, [replace(HINDERED, loop_share=0.9)]),
+        ((replace(HINDERED, busy_share=0.9),), False, [replace(HINDERED, busy_share=0.9)]),
+        ((None,), False, []),
+    ],
+)
+def test_a_trial_that_was_late_though_nothing_was_full_is_made_once_more(
+    outcomes: tuple[Load | None, ...], holds: bool, kept: list[Load]
+) -> None:
+    probe = ScriptedProbe(*outcomes)
+
+    assert asyncio.run(probe.holds(20)) is holds
+    assert probe.loads == kept
+    assert not probe.left
+
+
+def test_what_held_before_a_trial_that_was_stuck_still_counts() -> None:
+    probe = ScriptedProbe(HELD, None)
+
+    assert asyncio.run(probe.holds(20))
+    assert not asyncio.run(probe.holds(30))
+    assert probe.loads == [HELD]
 
 
 @pytest.mark.parametrize(
     ("fps", "late_ms", "busy", "holds"),
-    [(25, 12, 0.8, True), (24.4, 12, 0.8, False), (25, 31, 0.8, False), (25, 12, 0.95, False)],
+    [(25, 12, 0.8, True), (24.4, 12, 0.8, False), (25, 41, 0.8, False), (25, 12, 0.95, False)],
 )
 def test_a_trial_holds_at_full_speed_in_time_and_with_some_machine_to_spare(
     fps: float, late_ms: float, busy: float, holds: bool

@@ -26,6 +26,7 @@ class SlowEngine:
     """Loads an avatar named in ``held`` only when it is let; paints grey."""
 
     name = "slow"
+    callers = 1
 
     def __init__(self) -> None:
         self.held: dict[str, threading.Event] = {}

@@ -21,7 +21,7 @@ from gpu_node.__main__ import main
 from gpu_node.agent import Agent, Unwell
 from gpu_node.engine import FrameJob
 from gpu_node.engine.faults import EngineLost, is_lost
-from gpu_node.engine_thread import Running
+from gpu_node.engine_threads import Running
 from gpu_node.gpu import Gpu, GpuLost, GpuSample
 from gpu_node.inference import Inference, Work
 from gpu_node.metrics import Metrics
@@ -56,6 +56,7 @@ class Engine:
     """Renders at once, until it is held or broken."""
 
     name = "fake"
+    callers = 1
 
     def __init__(self) -> None:
         self.may_render = threading.Event()
@@ -197,7 +198,7 @@ class Scene:
 
     async def _threads_answer(self) -> None:
         if self.engine.may_render.is_set():
-            done = self.inference.thread.submit("beat", lambda: None)
+            done = self.inference.threads.submit("beat", lambda: None)
             await asyncio.wait_for(asyncio.wrap_future(done), 10)
         if self.card.answers.is_set():
             await asyncio.to_thread(self.gpu.latest, 10.0)

@@ -64,7 +64,7 @@ class FakeCell:
             key="a2V5",
             heartbeat_interval_s=0.05,
             dead_after_s=15,
-            probe=ROOM,
+            probe=(ROOM,),
         )
 
     async def heartbeat(self, worker_id: str, beat: Heartbeat) -> HeartbeatReply:

@@ -201,8 +201,14 @@ class Scene:
             done = self.inference.threads.submit("beat", lambda: None)
             await asyncio.wait_for(asyncio.wrap_future(done), 10)
         if self.card.answers.is_set():
-            await asyncio.to_thread(self.gpu.latest, 10.0)
+            await asyncio.to_thread(self._card_told)
         await asyncio.sleep(0)
+
+    def _card_told(self) -> None:
+        """The clock stands until what was asked of the driver is answered, however slow we are."""
+        self.gpu.latest(10.0)
+        with self.gpu._turn:
+            assert self.gpu._turn.wait_for(lambda: self.gpu._asked_at is None, 10.0)
 
     async def cell_hears(self, *failed: str, slots: int) -> None:
         await self.cell.until(

@@ -17,15 +17,13 @@ STALE = conflict(
     "A newer instance of this worker registered",
     "Stop this instance, or register again to take the name back.",
 )
-
-_PROBE_ROOMS_A_CORE, _MOST_PROBE_ROOMS = 4, 64
-_PROBE_TOKEN_S = 3600.0
-
 FORGOTTEN = conflict(
     "forgotten-registration",
     "The cell has forgotten this worker",
     "Register again with the same boot; what runs goes on.",
 )
+_PROBE_ROOMS_A_CORE, _MOST_PROBE_ROOMS = 4, 64
+_PROBE_TOKEN_S = 3600.0
 
 
 def register(cell: Cell, ask: Register) -> dict[str, Any]:

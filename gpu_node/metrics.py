@@ -36,7 +36,7 @@ _HELD_S = 0.08
 
 
 class Lateness:
-    """How late frames were handed over against their tick, over the last minute."""
+    """How late frames were handed over by this worker's fault, over the last minute."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -140,10 +140,12 @@ class Metrics:
         self.lateness.add(late_s)
         self.frame_lateness.observe(late_s)
 
-    def hold(self) -> None:
-        """A picture was not there in time: the one before it stayed."""
+    def hold(self, by_its_voice: bool) -> None:
+        """A picture was not there in time, so the one before it stayed; ``by_its_voice`` where the
+        sound that its mouth needs came too late."""
         self.held.inc()
-        self.lateness.add(_HELD_S)
+        if not by_its_voice:
+            self.lateness.add(_HELD_S)
 
     def stage(self, stage: Stage, took_s: float) -> None:
         """What a batch (``wait`` and ``publication``: a frame) spent there. From any thread."""

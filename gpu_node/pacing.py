@@ -36,12 +36,14 @@ class Shot:
 
     ``picture`` is None until it was painted; ``over`` once nobody waits for it any more,
     ``cleared`` where that is because its sound was dropped. ``due`` is on the loop's clock,
-    ``behind`` how much later that is than a tick after the one before it.
+    ``behind`` how much later that is than a tick after the one before it. ``heard_at`` tells since
+    when it could be painted; infinity where not yet.
     """
 
     still: Picture
     number: int
     picture: Picture | None
+    heard_at: Callable[[], float]
     due: float = 0.0
     behind: float = 0.0
     over: bool = False
@@ -68,8 +70,10 @@ class PictureOut(Protocol):
 class Pacer:
     """One session's clock, 40 ms a tick. Sound never waits for its picture.
 
-    ``on_shown`` is told how late each picture was, ``on_held`` of each that was not there before
-    the next one was due: the one before it stayed.
+    ``on_shown`` is told how late each picture was since it was due and could be painted, for a
+    voice that comes late is not the worker's lateness. ``on_held`` is told of each that was not
+    there before the next one was due, so that the one before it stayed, and whether it was due
+    before it could be painted.
     """
 
     def __init__(
@@ -77,7 +81,7 @@ class Pacer:
         sound: SoundOut,
         pictures: PictureOut,
         on_shown: Callable[[float], None],
-        on_held: Callable[[], None],
+        on_held: Callable[[bool], None],
     ) -> None:
         self._sound = sound
         self._pictures = pictures
@@ -101,15 +105,22 @@ class Pacer:
         """When the queued sound will have left, on the loop's clock."""
         return self._empty_at
 
-    async def push(self, pcm: npt.NDArray[np.int16], still: Picture, number: int = -1) -> Shot:
+    async def push(
+        self,
+        pcm: npt.NDArray[np.int16],
+        still: Picture,
+        number: int = -1,
+        heard_at: Callable[[], float] = lambda: 0.0,
+    ) -> Shot:
         """Queues 40 ms of sound; its picture is asked for by the shot that is returned.
 
         ``still`` is the picture with its mouth shut, for silence and for when the sound is
-        cleared. The shot is over where that happened while the sound waited.
+        cleared. The shot is over where that happened while the sound waited. ``heard_at``: when
+        all the sound was there that the picture needs, on the loop's clock; infinity before.
 
         Raises TimeoutError when the source takes no sound for 5 s.
         """
-        shot = Shot(still, number, None if number >= 0 else still)
+        shot = Shot(still, number, None if number >= 0 else still, heard_at)
         epoch, began, before = self._epoch, self._loop.time(), self.lead_s
         async with asyncio.timeout(_STUCK_S):
             await self._sound.push(pcm)
@@ -177,7 +188,7 @@ class Pacer:
             if earlier is shot:
                 break
             if not earlier.over:
-                self._on_held()
+                self._on_held(earlier.heard_at() > earlier.due)
             self._drop(earlier)
         if shot.picture is not None:
             self._show(shot)
@@ -187,7 +198,8 @@ class Pacer:
         self._drop(shot)
         self._shown_due = shot.due
         self._pictures.show(shot.picture, shot.number)
-        self._on_shown(max(0.0, self._loop.time() - shot.due) + shot.behind)
+        could_be = max(shot.due, shot.heard_at())
+        self._on_shown(max(0.0, self._loop.time() - could_be) + shot.behind)
 
     def _drop(self, shot: Shot) -> None:
         shot.over = True

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -197,7 +198,8 @@ class Performance:
                 self._pacer.lead_s, self._started, segment
             )
         self._leaving[segment] = (self._pacer.empty_at + FRAME_S, None)
-        shot = await self._pacer.push(sound, self._still(), frame)
+        heard_at = partial(segment.heard_at, frame)
+        shot = await self._pacer.push(sound, self._still(), frame, heard_at)
         if shot.over or generation != self._generation:
             return
         self._spoken_until = self._pacer.empty_at

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import time
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -68,6 +71,9 @@ class Segment:
         self.features: list[Array] = []
         self._clock = clock
         self._written_at = clock()
+        self._ended_at = math.inf
+        self._reached: deque[tuple[float, float]] = deque()
+        """How much sound there was, in seconds, and since when."""
         self._reader = PcmReader(pcm)
         self._rate_hz = pcm.sample_rate_hz
         self._raw = SampleQueue()
@@ -89,19 +95,23 @@ class Segment:
             self.truncated = True
             return
         self._raw.put(self._reader.read(data))
+        self._reached.append((self.duration_s, self._written_at))
         self.arrived.set()
 
     def end(self) -> None:
         """No more sound comes. Harmless when repeated."""
+        self._ended_at = min(self._ended_at, self._clock())
         self.ended = True
         self._resample(0.0)
         self.arrived.set()
 
     def _resample(self, seconds: float) -> None:
-        """A frame's worth at a time: a minute that comes at once must not stop the clock."""
-        model_samples = int(seconds * MODEL_RATE_HZ)
-        while self._model[1].received < model_samples and len(self._raw):
-            raw = self._raw.take(self._rate_hz // features.FPS)
+        """No more than is needed: a minute that comes at once must not stop the clock."""
+        while len(self._raw):
+            missing_s = seconds - self._model[1].received / MODEL_RATE_HZ
+            if missing_s <= 0.0:
+                break
+            raw = self._raw.take(max(self._rate_hz // features.FPS, int(missing_s * self._rate_hz)))
             for resampler, queue in (self._playout, self._model):
                 queue.put(resampler.push(raw))
         if self.ended and not len(self._raw) and not self._flushed:
@@ -140,9 +150,18 @@ class Segment:
         self.frame += 1
         return sound
 
+    def heard_at(self, frame: int) -> float:
+        """When all the sound that the frame's mouth looks ahead to, or the end, was there; infinity
+        where it is not. Forgets what only frames long before this one need."""
+        reached = self._reached
+        while reached and reached[0][0] < _heard_for(frame - _KEPT_FEATURES):
+            reached.popleft()
+        at = bisect_left(reached, (_heard_for(frame), 0.0))
+        return reached[at][1] if at < len(reached) else self._ended_at
+
     async def heard(self, frame: int) -> None:
-        """Waits until there is all the sound that the frame's mouth looks ahead to, or the end."""
-        while not self.ended and self.duration_s < frame * FRAME_S + _MOUTH_LOOKAHEAD_S:
+        """Waits until that is there."""
+        while self.heard_at(frame) == math.inf:
             self.arrived.clear()
             await self.arrived.wait()
 
@@ -151,11 +170,11 @@ class Segment:
 
         Their features belong to ``features`` in this order before the mouth is drawn.
         """
-        self._resample((frame + 1) * FRAME_S + _MOUTH_LOOKAHEAD_S)
+        self._resample(_heard_for(frame + 1))
         fresh: list[Array] = []
         wanted = frame + features.LOOKAHEAD_FRAMES
         while self._windows < wanted:
-            step = self._model[1].take(_MODEL_STEP)
+            step = self._model[1].take(_MODEL_STEP * (wanted - self._windows))
             if step.size:
                 self._mel.push(step.astype(np.float32) / 32768.0)
             elif self.ended:
@@ -174,3 +193,8 @@ class Segment:
             del self.features[:spare]
             self.first_feature += spare
         return features.audio_window(self.features, frame - self.first_feature)
+
+
+def _heard_for(frame: int) -> float:
+    """Seconds of sound that the frame's mouth needs."""
+    return frame * FRAME_S + _MOUTH_LOOKAHEAD_S

@@ -107,7 +107,7 @@ def _video(environment: Mapping[str, str]) -> dict[str, Any]:
             f"RAPIDO_VIDEO_ENCODER is 'nvenc', which makes no {codec}; "
             "choose auto or software, or set RAPIDO_VIDEO_CODEC to auto, h264 or av1"
         )
-    bitrate = _number(environment, "RAPIDO_VIDEO_BITRATE_KBIT", 1200, 100, 20_000, whole=True)
+    bitrate = _number(environment, "RAPIDO_VIDEO_BITRATE_KBIT", 800, 100, 20_000, whole=True)
     size = _number(environment, "RAPIDO_VIDEO_SIZE", 0, 128, 4096, whole=True)
     return {
         "video_codec": codec,

@@ -1,7 +1,7 @@
 """Rooms that this worker sits in before anyone asks, so that a face is there at once.
 
 Measured: from connecting to a learner's first frame takes two to four times as long as from a room
-that is joined already, its tracks published and fed now and then (docs/benches.md).
+that is joined already, its tracks published and fed (docs/benches.md).
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from gpu_node.segment import FRAME_S
 from gpu_node.shelf import Shelf
 from gpu_node.video import Video
 
-_FRAME_EVERY_S = 0.2  # while nobody is there
 _JOIN_S = 10.0
 _REFILL_S = 1.5
 _REMEMBERED = 10_000
@@ -106,9 +105,9 @@ class WarmRooms:
             self._on_change()
             while not room.closed.done():
                 room.tracks.pictures.show(still, -1)
-                # a learner who is early shall see 25 fps: receivers hold back what came slowly
-                every_s = FRAME_S if room.rtc.remote_participants else _FRAME_EVERY_S
-                await asyncio.wait({room.closed}, timeout=every_s)
+                # at the pace of a lesson: the encoder's rate and the sender's estimate of the path
+                # take seconds to get used to another, and pictures queue meanwhile
+                await asyncio.wait({room.closed}, timeout=FRAME_S)
         except (TimeoutError, rtc.ConnectError, AvatarError, IndexError) as error:
             _log.warning("a warm room was not joined: %s", error or type(error).__name__)
         finally:

@@ -27,6 +27,7 @@ from gpu_node.engine import make_engine
 from gpu_node.inference import Inference
 from gpu_node.metrics import Metrics
 from gpu_node.probe import Probe, search
+from gpu_node.promptness import answer_promptly
 from gpu_node.session import AvatarStream, Studio
 from gpu_node.sessions import Refused, Sessions, Stream
 from gpu_node.settings import Settings
@@ -139,6 +140,7 @@ class Worker:
     async def _measure(self, rooms: Sequence[RoomAccess]) -> int:
         """As set; as found before on such a machine; by trial; or by the costs alone where the
         machine is shared with others, for then a trial would find the others out."""
+        answer_promptly()
         settings = self._settings
         if settings.slots is not None:
             return settings.slots

@@ -15,7 +15,8 @@ TOPIC = "lk.audio_stream"
 LONGEST_S = 600.0
 """A worker keeps ten minutes that are not played yet, and drops the rest."""
 _CHUNK_S = 0.25
-_SPEED = 4.0
+_AHEAD_S, QUICKLY, STEADILY = 2.0, 4.0, 1.5
+"""Times as fast as real time: the first seconds, and what comes after them."""
 _JOIN_TIMEOUT_S = 20.0
 
 
@@ -49,8 +50,11 @@ class Speaker:
             here.clear()
             await asyncio.wait_for(here.wait(), deadline - time.monotonic())
 
-    async def say(self, pcm: npt.NDArray[np.float32], rate_hz: int) -> None:
-        """Sends mono speech in -1..1 as one segment, four times faster than real time.
+    async def say(
+        self, pcm: npt.NDArray[np.float32], rate_hz: int, speed: float = STEADILY
+    ) -> None:
+        """Sends mono speech in -1..1 as one segment: two seconds of it quickly, then ``speed``
+        times as fast as it plays.
 
         All at once would crowd the sound out of the same connection for seconds.
         """
@@ -64,7 +68,7 @@ class Speaker:
         samples = (np.clip(pcm, -1, 1) * 32767).astype("<i2")
         for start in range(0, len(samples), step):
             await writer.write(samples[start : start + step].tobytes())
-            await asyncio.sleep(_CHUNK_S / _SPEED)
+            await asyncio.sleep(_CHUNK_S / (QUICKLY if start < _AHEAD_S * rate_hz else speed))
         await writer.aclose()
 
     async def interrupt(self) -> None:

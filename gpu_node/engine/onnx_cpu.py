@@ -11,18 +11,17 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 
 from gpu_node.avatars.crops import image_input
 from gpu_node.avatars.package import Avatar
 from gpu_node.compositor import Compositor
 from gpu_node.engine import graphs, onnx_int8
+from gpu_node.engine.onnx_int8 import Levels, Networks, run
 from gpu_node.engine.port import Array, FrameJob, Image, Timing
 
 S = TypeVar("S")
 T = TypeVar("T")
-_Levels = dict[str, npt.NDArray[np.float32]]
 _CACHE_MIB = 512
 _SOME = 8
 """Frames that the ranges of eight bits are found on."""
@@ -30,12 +29,17 @@ _SOME = 8
 
 @dataclass(frozen=True, eq=False)
 class _Ready:
-    ear: Any
     encoder: Any
-    painter: Any
+    networks: Networks
     compositor: Compositor
-    levels: list[_Levels]
+    kept: list[Levels]
     """Of the first frames, as many as the cache holds: cyclic play would defeat an LRU."""
+
+    def of(self, avatar: Avatar, frame: int) -> Levels:
+        """What no audio touches."""
+        if frame < len(self.kept):
+            return self.kept[frame]
+        return self.networks.keep(_encoded(self.encoder, avatar, frame))
 
 
 class OnnxEngine:
@@ -76,19 +80,20 @@ class OnnxEngine:
         each = sum(level.nbytes for level in first.values())
         kept = min(len(avatar.frames), max(1, int(self._cache_bytes // each)))
         # in this thread alone: those of the pool paint, and must not wait behind this
-        others = [_encoded(encoder, avatar, frame) for frame in range(1, kept)]
-        levels = [first, *others]
+        levels = [first, *(_encoded(encoder, avatar, frame) for frame in range(1, kept))]
         models = graphs.audio_encoder(ear), graphs.decoder(weights, avatar.crop)
         if self._exact:
-            hearing, painter = map(self._session, models)
+            networks = Networks(*map(self._session, models))
         else:
             some = levels[:: max(1, kept // _SOME)]
-            hearing, painter = onnx_int8.networks(avatar.name, *models, some, self._session)
-        self._ready[avatar] = _Ready(hearing, encoder, painter, compositor, levels)
+            networks = onnx_int8.networks(avatar.name, *models, some, self._session)
+        for at, level in enumerate(levels):
+            levels[at] = networks.keep(level)
+        self._ready[avatar] = _Ready(encoder, networks, compositor, levels)
 
     def encode(self, avatar: Avatar, windows: Sequence[Array]) -> list[Array]:
         """See the port."""
-        ear = self._ready[avatar].ear
+        ear = self._ready[avatar].networks.ear
 
         def feature(window: Array) -> Array:
             return np.asarray(ear.run(["feature"], {"window": window[None, None]})[0][0])
@@ -127,12 +132,9 @@ class OnnxEngine:
         """The picture, and the seconds of its network and of its composition."""
         began = time.perf_counter()
         ready = self._ready[job.avatar]
-        if job.frame < len(ready.levels):
-            levels = ready.levels[job.frame]
-        else:
-            levels = _encoded(ready.encoder, job.avatar, job.frame)
-        given = {"audio": job.audio.reshape(1, 32, 16, 16), **levels}
-        made = ready.painter.run(["picture"], given)[0][0]
+        kept = ready.of(job.avatar, job.frame)
+        given = {"audio": job.audio.reshape(1, 32, 16, 16), **kept}
+        made = ready.networks.painter.run(["picture"], given)[0][0]
         painted = time.perf_counter()
         picture = ready.compositor.compose(job.frame, made)
         return picture, painted - began, time.perf_counter() - painted
@@ -147,6 +149,5 @@ class OnnxEngine:
         return onnxruntime.InferenceSession(model, self._options, ["CPUExecutionProvider"])
 
 
-def _encoded(encoder: Any, avatar: Avatar, frame: int) -> _Levels:
-    outputs = encoder.run(list(graphs.LEVELS), {"image": image_input(avatar.cut(frame))[None]})
-    return dict(zip(graphs.LEVELS, outputs, strict=True))
+def _encoded(encoder: Any, avatar: Avatar, frame: int) -> Levels:
+    return run(encoder, {"image": image_input(avatar.cut(frame))[None]})

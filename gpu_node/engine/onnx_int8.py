@@ -10,6 +10,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from gpu_node.engine import graphs
+from gpu_node.engine.onnx_cut import cut
 from gpu_node.engine.port import Array
 from gpu_node.features import SAMPLE_RATE_HZ, MelStream, audio_window
 
@@ -33,20 +36,34 @@ _RUNS = 5
 _SYLLABLES_HZ = 8
 _log = logging.getLogger(__name__)
 
-Inputs = Mapping[str, npt.NDArray[np.float32]]
+Levels = Mapping[str, npt.NDArray[Any]]
+"""Arrays by the name of the input that they are for."""
 Open = Callable[[bytes], Any]
 
 
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """Sessions. ``painter`` is given the levels as ``kept`` makes them, where there is one."""
+
+    ear: Any
+    painter: Any
+    kept: Any | None = None
+
+    def keep(self, levels: Levels) -> Levels:
+        """What is to be kept of a frame, of its six levels."""
+        return levels if self.kept is None else run(self.kept, levels)
+
+
 def networks(
-    name: str, ear: bytes, painter: bytes, levels: Sequence[Inputs], session: Open
-) -> tuple[Any, Any]:
-    """Sessions of the audio encoder ``ear`` and of the ``painter`` of the avatar ``name``: both in
-    eight bits if their pictures then keep 42 dB PSNR and come sooner, else both exact; exact also
-    where eight bits cannot be had.
+    name: str, ear: bytes, painter: bytes, levels: Sequence[Levels], session: Open
+) -> Networks:
+    """The audio encoder ``ear`` and the ``painter`` of the avatar ``name``: both in eight bits if
+    their pictures then keep 42 dB PSNR and come sooner, else both exact; exact also where eight
+    bits cannot be had.
 
     ``levels``: what the painter is given of some frames beside the sound.
     """
-    exact = session(ear), session(painter)
+    exact = Networks(session(ear), session(painter))
     try:
         return _tried(name, exact, (ear, painter), levels, session)
     except Exception:  # noqa: BLE001 - an odd graph, a full disk: the avatar is shown all the same
@@ -54,25 +71,33 @@ def networks(
         return exact
 
 
+def run(session: Any, given: Levels) -> Levels:
+    """All its outputs, by name."""
+    names = [one.name for one in session.get_outputs()]
+    return dict(zip(names, session.run(names, given), strict=True))
+
+
 def _tried(
     name: str,
-    exact: tuple[Any, Any],
+    exact: Networks,
     models: tuple[bytes, bytes],
-    levels: Sequence[Inputs],
+    levels: Sequence[Levels],
     session: Open,
-) -> tuple[Any, Any]:
+) -> Networks:
     windows = _windows()
-    heard = [_heard(exact[0], one) for one in windows]
-    inputs = [_inputs(heard, at, levels) for at in _spread(len(heard), _SAMPLES)]
-    small = (
-        session(_quantised(models[0], [{"window": one[None, None]} for one in windows[::4]])),
-        session(_quantised(models[1], inputs)),
-    )
-    heard_small = [_heard(small[0], one) for one in windows]
+    heard = [_heard(exact.ear, one) for one in windows]
+    sounds = [_sound(heard, at) for at in _spread(len(heard), _SAMPLES)]
+    given = [{**sound, **levels[at % len(levels)]} for at, sound in enumerate(sounds)]
+    ear = _quantised(models[0], [{"window": one[None, None]} for one in windows[::4]])
+    # of what is added to the mouth at each size, in eight bits as large as the levels in 32
+    kept, painter = cut(_quantised(models[1], given), graphs.LEVELS)
+    small = Networks(*(session(one.SerializeToString()) for one in (ear, painter, kept)))
+    heard_small = [_heard(small.ear, one) for one in windows]
     found, spent, spent_small = np.inf, [], []
     for at in _spread(len(heard), _HELD_OUT, between=True):
-        wanted, took_s = _timed(exact[1], _inputs(heard, at, levels))
-        made, took_small_s = _timed(small[1], _inputs(heard_small, at, levels))
+        frame = levels[at % len(levels)]
+        wanted, took_s = _timed(exact.painter, {**_sound(heard, at), **frame})
+        made, took_small_s = _timed(small.painter, {**_sound(heard_small, at), **small.keep(frame)})
         found = min(found, _psnr_db(made, wanted))
         spent.append(took_s)
         spent_small.append(took_small_s)
@@ -89,15 +114,15 @@ def _tried(
 
 
 class _Given(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, inputs: Sequence[Inputs]) -> None:
-        self._left: Iterator[Inputs] = iter(inputs)
+    def __init__(self, inputs: Sequence[Levels]) -> None:
+        self._left: Iterator[Levels] = iter(inputs)
 
-    def get_next(self) -> Inputs | None:
+    def get_next(self) -> Levels | None:
         """One after the other, then None."""
         return next(self._left, None)
 
 
-def _quantised(model: bytes, inputs: Sequence[Inputs]) -> bytes:
+def _quantised(model: bytes, inputs: Sequence[Levels]) -> onnx.ModelProto:
     """All but what follows the last depthwise convolution: its rounding is seen at full size."""
     graph = onnx.load_from_string(model)
     onnx.helper.set_model_props(graph, {"onnx.quant.pre_process": "onnxruntime.quant"})
@@ -114,7 +139,7 @@ def _quantised(model: bytes, inputs: Sequence[Inputs]) -> bytes:
             weight_type=QuantType.QInt8,
             nodes_to_exclude=_tail(graph),
         )
-        return made.read_bytes()
+        return onnx.load(made)
 
 
 def _tail(graph: onnx.ModelProto) -> list[str]:
@@ -149,12 +174,11 @@ def _heard(ear: Any, window: Array) -> Array:
     return np.asarray(ear.run(["feature"], {"window": window[None, None]})[0][0])
 
 
-def _inputs(heard: Sequence[Array], at: int, levels: Sequence[Inputs]) -> dict[str, Array]:
-    audio = audio_window(heard, at).reshape(1, 32, 16, 16)
-    return {"audio": audio, **levels[at % len(levels)]}
+def _sound(heard: Sequence[Array], at: int) -> Levels:
+    return {"audio": audio_window(heard, at).reshape(1, 32, 16, 16)}
 
 
-def _timed(painter: Any, given: Inputs) -> tuple[npt.NDArray[np.uint8], float]:
+def _timed(painter: Any, given: Levels) -> tuple[npt.NDArray[np.uint8], float]:
     """The picture, and the least seconds that it took."""
     took = []
     for _ in range(_RUNS):

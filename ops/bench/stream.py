@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gpu_node.promptness import answer_promptly
 from ops.bench import stream_acts as acts
+from ops.bench import stream_many as many
 from ops.bench.plot import Line, log_log
 from ops.bench.stream_cell import StreamCell, until
-from ops.cell.http_server import answer_promptly
 from ops.demo.learner import Learner
 from ops.figures import Figure, at_least, at_most, median, p95, write
 
@@ -23,6 +24,7 @@ _WAIT_S = 15.0
 _CALM_S = 300.0
 """Calm of 30 s brings one slot back."""
 _MOST_TRIED = 400
+_STAYS, _STAY_S = 8, 3.0
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,15 @@ class Gathered:
     bare_speech: list[float] = field(default_factory=list)
     cold: list[float] = field(default_factory=list)
     warm: list[float] = field(default_factory=list)
+    early: list[float] = field(default_factory=list)
     interrupts: list[float] = field(default_factory=list)
     speech: list[float] = field(default_factory=list)
     offsets: list[float] = field(default_factory=list)
     latency: list[float] = field(default_factory=list)
     boot_s: float = 0.0
     slots: int = 0
-    rated: acts.Held = field(default_factory=lambda: acts.Held(0.0, 100.0))
-    tried: dict[int, acts.Held] = field(default_factory=dict)
+    rated: many.Held = field(default_factory=lambda: many.Held(0.0, 100.0))
+    tried: dict[int, many.Held] = field(default_factory=dict)
     growth_mb: float = 0.0
 
 
@@ -83,7 +86,8 @@ async def _acts(cell: StreamCell, size: Size, folder: Path, say: Say) -> Gathere
     say(f"it announces {got.slots} slots after {got.boot_s:.1f} s; first frames, rooms cold")
     got.cold = await acts.first_frames_cold(cell, size.samples)
     say("first frames, rooms warm")
-    got.warm = await acts.first_frames_warm(cell, size.samples)
+    warm = await acts.warm_starts(cell, size.samples, _STAYS, _STAY_S)
+    got.warm, got.early = warm.first_frames, warm.latencies
     async with acts.lesson(cell) as room:
         say("interrupted again and again")
         got.interrupts = await acts.interruptions(room, size.samples)
@@ -94,9 +98,9 @@ async def _acts(cell: StreamCell, size: Size, folder: Path, say: Say) -> Gathere
         with contextlib.suppress(TimeoutError):
             await until(lambda: cell.slots >= got.slots, _CALM_S)
     say(f"{got.slots} streams at once, all speaking")
-    got.rated = await acts.fares_best(cell, max(1, got.slots), size.rated_s, say)
+    got.rated = await many.fares_best(cell, max(1, got.slots), size.rated_s, say)
     say(f"{size.sessions} sessions come and go")
-    got.growth_mb = await acts.growth_mb(cell, size.sessions, 80)
+    got.growth_mb = await many.growth_mb(cell, size.sessions, 80)
     await asyncio.to_thread(cell.stop_worker)
     say("more and more streams, until they do not hold")
     free = {**_ALONE, "RAPIDO_SLOTS": str(_MOST_TRIED)}
@@ -146,11 +150,11 @@ async def _true_slots(cell: StreamCell, got: Gathered, size: Size, say: Say) -> 
     at = max(1, got.slots)
     step = max(1, at // 20)
     for few in {1, max(1, at // 2)} - {at}:
-        got.tried[few] = await acts.fares_best(cell, few, size.trial_s, say)
-    got.tried[at] = await acts.fares_best(cell, at, size.trial_s, say)
+        got.tried[few] = await many.fares_best(cell, few, size.trial_s, say)
+    got.tried[at] = await many.fares_best(cell, at, size.trial_s, say)
     up = got.tried[at].holds
     while 1 <= (at := at + step if up else at - step) <= _MOST_TRIED:
-        got.tried[at] = await acts.fares_best(cell, at, size.trial_s, say)
+        got.tried[at] = await many.fares_best(cell, at, size.trial_s, say)
         if got.tried[at].holds != up:
             return
 
@@ -167,6 +171,7 @@ def _figures(got: Gathered, size: Size) -> dict[str, Figure]:
         "first_frame_warm_p95_ms": at_most(p95(got.warm), "ms", 300, bare_first, 1.5),
         "first_frame_warm_p50_ms": Figure(median(got.warm), "ms", "", None, median(got.bare_first)),
         "frame_latency_p95_ms": at_most(p95(got.latency), "ms", 60, bare_latency, 1.5),
+        "frame_latency_early_p95_ms": at_most(p95(got.early), "ms", 60, bare_latency, 1.5),
         "interrupt_p95_ms": at_most(p95(got.interrupts), "ms", 150),
         "speech_latency_p95_ms": at_most(p95(got.speech), "ms", 120, p95(got.bare_speech), 1.5),
         "speech_latency_p50_ms": Figure(

@@ -1,20 +1,17 @@
-"""What ``rapido bench stream`` does with the worker, one act a figure; times in ms unless named."""
+"""What ``rapido bench stream`` does with one session, one act a figure; times in ms, but named."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
-import httpx
 import numpy as np
-import psutil
 from livekit import rtc
-from prometheus_client.parser import text_string_to_metric_families
 
 from ops.avatar.speech import Speech, held_out, synthesise
 from ops.bench.stream_cell import StreamCell, until
@@ -24,8 +21,7 @@ from ops.speaker import Speaker
 
 LOOKAHEAD_MS = 412.0
 """Of the model itself: frame i needs the audio up to 40 i + 452 ms, and shows 40 i to 40 i + 40."""
-_WAIT_S = 15.0
-_TRIES = 3
+WAIT_S = 15.0
 _LOUD, _SILENT = 0.02, 0.004
 _LINE = "Now listen carefully while I read you a line without any pause"
 
@@ -61,7 +57,7 @@ async def asked(cell: StreamCell, session_id: str) -> float:
 async def finish(cell: StreamCell, session_id: str) -> None:
     """Ends the stream, and waits until the worker says so."""
     await asyncio.to_thread(cell.end, session_id)
-    await until(lambda: session_id in cell.ended(), _WAIT_S)
+    await until(lambda: session_id in cell.ended(), WAIT_S)
 
 
 async def speaker_in(cell: StreamCell, session_id: str) -> Speaker:
@@ -77,7 +73,7 @@ async def lesson(cell: StreamCell, *, speaks: bool = True) -> AsyncIterator[Room
     session_id = new_session()
     learner = await joined(cell, session_id)
     await asked(cell, session_id)
-    await asyncio.wait_for(learner.first_frame.wait(), _WAIT_S)
+    await asyncio.wait_for(learner.first_frame.wait(), WAIT_S)
     room = Room(session_id, learner)
     if speaks:
         room.speaker = await speaker_in(cell, session_id)
@@ -97,39 +93,55 @@ async def first_frames_cold(cell: StreamCell, samples: int) -> list[float]:
         session_id = new_session()
         learner = await joined(cell, session_id)
         began = await asked(cell, session_id)
-        await asyncio.wait_for(learner.first_frame.wait(), _WAIT_S)
+        await asyncio.wait_for(learner.first_frame.wait(), WAIT_S)
         took.append((learner.seen[0].at_s - began) * 1000)
         await finish(cell, session_id)
         await learner.leave()
     return took
 
 
-async def first_frames_warm(cell: StreamCell, samples: int) -> list[float]:
-    """The same in rooms where the worker sits already: the first frame made after it was asked."""
+@dataclass(frozen=True)
+class Warm:
+    """Of sessions in rooms where the worker sat already: asked → the first frame decoded that was
+    made after the worker told of its first; and of all frames of the first seconds, handed over →
+    decoded."""
+
+    first_frames: list[float]
+    latencies: list[float]
+
+
+async def warm_starts(cell: StreamCell, samples: int, stays: int, stay_s: float) -> Warm:
+    """Sessions in such rooms; in the last ``stays`` of them the learner stays."""
     cell.warm_rooms = 2
-    took: list[float] = []
+    found = Warm([], [])
     used: set[str] = set()  # a heartbeat may still tell of a room that was taken since
-    for _ in range(samples):
-        await until(lambda: bool(set(cell.warm) - used), _WAIT_S)
+    for at in range(samples):
+        await until(lambda: bool(set(cell.warm) - used), WAIT_S)
         session_id = next(one for one in cell.warm if one not in used)
         used.add(session_id)
         learner = await joined(cell, session_id)
-        await asyncio.wait_for(learner.first_frame.wait(), _WAIT_S)
-        ahead_s = time.time() - time.monotonic()
+        await asyncio.wait_for(learner.first_frame.wait(), WAIT_S)
         began = await asked(cell, session_id)
-        fresh = await _made_after(learner, began + ahead_s)
-        took.append((fresh - began) * 1000)
+        await until(partial(_is_shown, cell, session_id), WAIT_S)
+        fresh = await _made_after(learner, cell.shown()[session_id])
+        found.first_frames.append((fresh - began) * 1000)
+        if at >= samples - stays:
+            await asyncio.sleep(stay_s)
+            found.latencies.extend(latencies(learner))
         await finish(cell, session_id)
         await learner.leave()
     cell.warm_rooms = 0
-    return took
+    return found
+
+
+def _is_shown(cell: StreamCell, session_id: str) -> bool:
+    return session_id in cell.shown()
 
 
 async def _made_after(learner: Learner, unix_s: float) -> float:
-    """When the first frame was decoded that was handed over after that; frames come at 25 fps once
-    the session has begun, at 5 before."""
+    """When the first frame was decoded that was handed over after that."""
     looked = 0
-    async with asyncio.timeout(_WAIT_S):
+    async with asyncio.timeout(WAIT_S):
         while True:
             for one in learner.seen[looked:]:
                 looked += 1
@@ -146,7 +158,7 @@ async def interruptions(room: Room, samples: int) -> list[float]:
     silences = []
     for _ in range(samples):
         saying = asyncio.create_task(room.speaker.say(line.pcm, line.sample_rate))
-        async with asyncio.timeout(_WAIT_S):
+        async with asyncio.timeout(WAIT_S):
             while rms((await room.learner.next_sound()).pcm) <= _LOUD:
                 pass
         await asyncio.sleep(float(random.uniform(0.1, 0.2)))
@@ -256,129 +268,3 @@ def _delays(heard: Sequence[Heard], said: np.ndarray, began: float) -> list[floa
         heard_at = sound.time_of(start + at)
         lags.append((heard_at - began - at / RATE_HZ) * 1000)
     return lags
-
-
-@dataclass(frozen=True)
-class Held:
-    """How so many streams fared: of the slowest, and of all frames.
-
-    busy_share, stolen_share: of the machine's cores, 0..1; stolen is what its own host gave to
-    other machines meanwhile, and part of busy.
-    """
-
-    fps: float
-    late_percent: float
-    busy_share: float = 0.0
-    stolen_share: float = 0.0
-
-    @property
-    def holds(self) -> bool:
-        """25 fps, 99 % of the frames at most 40 ms late."""
-        return self.fps >= 24.5 and self.late_percent <= 1.0
-
-
-class SlotsLoweredError(Exception):
-    """The worker was late for so long that it takes fewer streams than are asked of it."""
-
-
-async def fares(cell: StreamCell, streams: int, seconds: float) -> Held:
-    """So many sessions, each in a room of its own and speaking without end.
-
-    Raises SlotsLoweredError where the worker refuses some of them; none is left then.
-    """
-    ids = [new_session() for _ in range(streams)]
-    speech = held_out().first(seconds + 9.0)
-    for at, session_id in enumerate(ids):
-        try:
-            await asked(cell, session_id)
-        except httpx.HTTPStatusError as error:
-            if error.response.status_code != httpx.codes.CONFLICT:
-                raise
-            for started in ids[:at]:
-                await finish(cell, started)
-            raise SlotsLoweredError from error
-    speakers = [await speaker_in(cell, session_id) for session_id in ids]
-    saying = [asyncio.create_task(one.say(speech.pcm, speech.sample_rate)) for one in speakers]
-    await asyncio.sleep((seconds + 9.0) / 4 + 0.5)  # until all of it is sent
-    before, late_before, began = cell.frames(), _lateness(cell.metrics()), time.monotonic()
-    cores_before = psutil.cpu_times()
-    await asyncio.sleep(seconds)
-    cores_after = psutil.cpu_times()
-    after, late_after, took_s = cell.frames(), _lateness(cell.metrics()), time.monotonic() - began
-    for task in saying:
-        task.cancel()
-    await asyncio.gather(*saying, return_exceptions=True)
-    for speaker in speakers:
-        await speaker.leave()
-    for session_id in ids:
-        await finish(cell, session_id)
-    fps = [(after.get(one, 0) - before.get(one, 0)) / took_s for one in ids]
-    due, late = (b - a for a, b in zip(late_before, late_after, strict=True))
-    return Held(min(fps), 100.0 * late / max(1.0, due), *_taken(cores_before, cores_after))
-
-
-async def fares_best(
-    cell: StreamCell, streams: int, seconds: float, say: Callable[[str], None]
-) -> Held:
-    """The first try that holds, or the best of three: what else runs here can only hinder. There
-    are fewer where the worker itself finds so many to be too much."""
-    best = Held(0.0, 100.0)
-    for _ in range(_TRIES):
-        try:
-            held = await fares(cell, streams, seconds)
-        except SlotsLoweredError:
-            say(f"{streams} streams: refused, the worker has lowered its slots")
-            break
-        say(
-            f"{streams} streams: {held.fps:.1f} fps, {held.late_percent:.1f} % of the frames late, "
-            f"{held.busy_share:.0%} of the cores busy, {held.stolen_share:.0%} of them stolen"
-        )
-        best = min(best, held, key=lambda one: one.late_percent)
-        if held.holds:
-            break
-    return best
-
-
-def _taken(before: Any, after: Any) -> tuple[float, float]:
-    """Of all cores' time between the two, what was not idle, and what was stolen."""
-    spent = [b - a for a, b in zip(before, after, strict=True)]
-    names = dict(zip(before._fields, spent, strict=True))
-    counted = {name: s for name, s in names.items() if not name.startswith("guest")}
-    all_s = max(sum(counted.values()), 1e-9)
-    idle_s = counted["idle"] + counted.get("iowait", 0.0)
-    return 1.0 - idle_s / all_s, counted.get("steal", 0.0) / all_s
-
-
-def _lateness(text: str) -> tuple[float, float]:
-    """Pictures that were due, and those that were over 40 ms late or never shown."""
-    values: dict[str, float] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            name = sample.name + (sample.labels.get("le", "") if "le" in sample.labels else "")
-            values[name] = sample.value
-    shown = values.get("rapido_frame_lateness_seconds_count", 0.0)
-    in_time = values.get("rapido_frame_lateness_seconds_bucket0.04", 0.0)
-    due = shown + values.get("rapido_frames_held_total", 0.0)
-    return due, due - in_time
-
-
-async def growth_mb(cell: StreamCell, sessions: int, warm_up: int) -> float:
-    """The worker's memory after so many sessions, above what it was after the first few."""
-    process = psutil.Process(cell.pid)
-    rss = []
-    for count in (warm_up, sessions):
-        left = count
-        while left > 0:
-            at_once = min(2, left, max(1, cell.slots))  # it may have been found late just now
-            await asyncio.gather(*(_come_and_go(cell) for _ in range(at_once)))
-            left -= at_once
-        await asyncio.sleep(2.0)
-        rss.append(process.memory_info().rss / 2**20)
-    return rss[1] - rss[0]
-
-
-async def _come_and_go(cell: StreamCell) -> None:
-    session_id = new_session()
-    await asked(cell, session_id)
-    await until(lambda: cell.frames().get(session_id, 0) > 5, _WAIT_S)
-    await finish(cell, session_id)

@@ -58,6 +58,7 @@ class StreamCell:
         self._say = say
         self._key = secrets.token_bytes(32)
         self._warm: list[str] = []
+        self._shown: dict[str, float] = {}
         self._gone: dict[str, str] = {}
         self._worker_url = ""
         self._http = httpx.Client(timeout=5.0)
@@ -156,6 +157,10 @@ class StreamCell:
         """The worker's exposition."""
         return self._http.get(f"{self._worker_url}/metrics").raise_for_status().text
 
+    def shown(self) -> dict[str, float]:
+        """When the worker's first frame was told, Unix time, by session."""
+        return dict(self._shown)
+
     def ended(self) -> dict[str, str]:
         """Reasons by session, of those whose end was told."""
         return dict(self._gone)
@@ -211,7 +216,9 @@ class StreamCell:
         async def event(worker_id: str, request: Request) -> Response:
             del worker_id
             said = StreamEvent.model_validate_json(await request.body())
-            if said.type != "first_frame":
+            if said.type == "first_frame":
+                self._shown[said.session_id] = time.time()
+            else:
                 self._gone[said.session_id] = said.reason
             return Response(status_code=204)
 

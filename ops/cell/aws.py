@@ -30,9 +30,9 @@ from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguagePa
 from werkzeug.serving import run_simple
 from werkzeug.wrappers import Request, Response
 
+from gpu_node.promptness import answer_promptly
 from ops.cell.aws_gaps import bus
 from ops.cell.files import ROOT, own_environment
-from ops.cell.http_server import answer_promptly
 from ops.cell.supervisor import Supervisor
 
 INVOCATION = re.compile(r"/2015-03-31/functions/[^/]+/invocations")

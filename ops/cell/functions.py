@@ -19,8 +19,9 @@ from typing import Any
 import boto3
 from chalice.app import Chalice
 
+from gpu_node.promptness import answer_promptly
 from ops.cell.gateway import CellGateway
-from ops.cell.http_server import ApiRequests, InvokeRequests, Server, answer_promptly
+from ops.cell.http_server import ApiRequests, InvokeRequests, Server
 from ops.cell.intrinsics import TemplateError
 from ops.cell.invocations import Functions
 from ops.cell.pumps import Pump, QueuePump, SchedulePump

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gc
 import re
 import socket
 import sys
@@ -24,17 +23,6 @@ _MAX_PAYLOAD_BYTES = 6_000_000
 
 
 _MAX_DISCARDED_BYTES = 16_000_000
-
-
-def answer_promptly() -> None:
-    """For a process whose requests are threads, once all is imported.
-
-    A thread shall not wait 5 ms for each other one to yield, nor 200 ms while the collector looks
-    through every module again.
-    """
-    sys.setswitchinterval(0.0005)
-    gc.collect()
-    gc.freeze()
 
 
 class Server(ThreadingHTTPServer):

@@ -10,7 +10,7 @@ import asyncio
 import os
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import httpx
@@ -100,7 +100,7 @@ class LightWorker:
             boot=secrets.token_hex(8),
         )
 
-    async def _measure(self, _: RoomAccess) -> int:
+    async def _measure(self, _: Sequence[RoomAccess]) -> int:
         return _SLOTS if self._settings.slots is None else self._settings.slots
 
 

@@ -14,10 +14,10 @@ import numpy as np
 import valkey
 from rich.console import Console
 
+from gpu_node.promptness import answer_promptly
 from ops.avatar.opening import lip_report, measured_openings
 from ops.avatar.speech import Speech, held_out, synthesise
 from ops.cell.cell import Cell
-from ops.cell.http_server import answer_promptly
 from ops.client import CallError, CellClient
 from ops.demo import media
 from ops.demo.learner import Learner
@@ -149,6 +149,9 @@ async def _start(client: CellClient, lesson: str, proof: Proof) -> dict[str, Any
 
 
 async def _two_lessons(client: CellClient, proof: Proof) -> tuple[Learner, Speech]:
+    # before the lessons: a second of work would hold up who watches them
+    speech = held_out().first(_SPEECH_S)
+    line = synthesise(_LONG, "en-us+f5").first(_LINE_S)
     stamp = f"{time.time():.0f}"
     sessions = [await _start(client, f"lesson-{name}-{stamp}", proof) for name in ("a", "b")]
     learners = [Learner(keep=True), Learner()]
@@ -163,10 +166,9 @@ async def _two_lessons(client: CellClient, proof: Proof) -> tuple[Learner, Speec
     for learner in learners:
         await asyncio.wait_for(learner.first_frame.wait(), _FRAME_TIMEOUT_S)
     await asyncio.sleep(1.0)
-    speech = held_out().first(_SPEECH_S)
     began = time.monotonic()
     talk = asyncio.create_task(_talk(speakers[0], speech))
-    interrupts = await _interruptions(speakers[1], learners[1])
+    interrupts = await _interruptions(speakers[1], learners[1], line)
     await talk
     ended = time.monotonic()
     for learner in learners:
@@ -190,9 +192,8 @@ async def _talk(speaker: Speaker, speech: Speech) -> None:
         raise RuntimeError("the lesson that nobody interrupted says that it was interrupted")
 
 
-async def _interruptions(speaker: Speaker, learner: Learner) -> list[float]:
-    """Interrupt → silence at the learner, once each for SAMPLES utterances."""
-    line = synthesise(_LONG, "en-us+f5").first(_LINE_S)
+async def _interruptions(speaker: Speaker, learner: Learner, line: Speech) -> list[float]:
+    """Interrupt → silence at the learner, once each for SAMPLES utterances of the line."""
     silences = []
     random = np.random.default_rng(5)
     for _ in range(SAMPLES):

@@ -95,6 +95,17 @@ def test_speech_is_painted_within_40_db_in_eight_bits(
     assert any(not np.array_equal(one, other) for one, other in zip(made, wanted, strict=True))
 
 
+def test_what_is_kept_of_a_frame_is_no_larger_in_eight_bits(
+    demo: Avatar, exact: OnnxEngine, timed: dict[str, float]
+) -> None:
+    engine = prepared(demo)
+
+    sizes = [sum(one.nbytes for one in it._ready[demo].kept[0].values()) for it in (engine, exact)]
+
+    engine.close()
+    assert sizes[0] <= sizes[1]
+
+
 @pytest.mark.parametrize("why", ["worse", "slower"])
 def test_what_is_worse_or_slower_in_eight_bits_stays_exact(
     why: str,

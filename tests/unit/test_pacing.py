@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -67,10 +69,12 @@ class Scene:
         self.out = Out()
         self.late: list[float] = []
         self.held = 0
+        self.held_by_voice = 0
         self.pacer = Pacer(self.out, self.out, self.late.append, self._hold)
 
-    def _hold(self) -> None:
+    def _hold(self, by_its_voice: bool) -> None:
         self.held += 1
+        self.held_by_voice += by_its_voice
         self.out.changed.set()
 
 
@@ -140,6 +144,36 @@ def test_a_picture_that_is_not_there_before_the_next_is_due_is_held_and_never_sh
         assert first.over
         assert scene.held == 1
         assert scene.out.shown == [(2, 1)]
+
+    play(act)
+
+
+def test_a_picture_is_not_late_for_a_voice_that_comes_late() -> None:
+    async def act(scene: Scene) -> None:
+        loop = asyncio.get_running_loop()
+        heard = math.inf
+        shot = await scene.pacer.push(SOUND, STILL, 0, lambda: heard)
+        past = asyncio.Event()
+        loop.call_at(shot.due + 0.5, past.set)
+        await past.wait()
+        heard = loop.time()
+
+        scene.pacer.paint(shot, picture(9))
+
+        assert scene.out.shown == [(9, 0)]
+        assert scene.late[0] < 0.25
+
+    play(act)
+
+
+def test_a_picture_that_is_held_for_its_voice_is_told_so() -> None:
+    async def act(scene: Scene) -> None:
+        for number, heard_at in enumerate([math.inf, 0.0, 0.0]):
+            await scene.pacer.push(SOUND, STILL, number, partial(float, heard_at))
+
+        await scene.out.until(lambda: scene.held == 2)
+
+        assert scene.held_by_voice == 1
 
     play(act)
 
@@ -224,12 +258,14 @@ class Stage:
         self.asked: list[Work] = []
         self.answers: list[asyncio.Future[np.ndarray]] = []
         self.ends: list[bool] = []
+        self.holds: list[str] = []
         avatar = SimpleNamespace(frames=[0])
         pacer = Pacer(self.out, self.out, lambda _: None, self._hold)
         self.performance = Performance(avatar, self, self, pacer, self, self.metrics)
 
-    def _hold(self) -> None:
-        self.metrics.hold()
+    def _hold(self, by_its_voice: bool) -> None:
+        self.metrics.hold(by_its_voice)
+        self.holds.append("voice" if by_its_voice else "engine")
         self.out.changed.set()
 
     def speech(self, seconds: float) -> Segment:
@@ -281,6 +317,18 @@ def test_sound_leaves_while_its_picture_is_still_being_made() -> None:
 
         assert stage.counted("rapido_frames_total", kind="speaking") >= 3
         assert len(stage.asked) == 1
+
+    perform(act)
+
+
+def test_a_mouth_that_waits_for_its_voice_is_held_by_it() -> None:
+    async def act(stage: Stage, _: object) -> None:
+        stage.speech(0.45)  # enough for its first sound to leave, not for its mouth
+
+        await stage.out.until(lambda: bool(stage.holds))
+
+        assert stage.holds[0] == "voice"
+        assert stage.counted("rapido_frames_held_total") == 1
 
     perform(act)
 

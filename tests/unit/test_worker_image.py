@@ -30,7 +30,7 @@ from tests.worker_image import (
     value_of,
 )
 
-ON_A_CPU_ONLY = ("onnx_cpu.py", "onnx_int8.py", "graphs.py")
+ON_A_CPU_ONLY = ("onnx_cpu.py", "onnx_cut.py", "onnx_int8.py", "graphs.py")
 _IMPORT_ALL = """
 import importlib, json, pkgutil, sys
 import gpu_node

@@ -23,7 +23,7 @@ def test_the_rest_has_defaults() -> None:
     assert (settings.zone, settings.slots) == ("us-east-1a", None)
     assert (settings.emf, settings.stuck_limit_s) == (False, 120.0)
     assert (settings.video_codec, settings.video_encoder) == ("auto", "auto")
-    assert (settings.video_bitrate_kbit, settings.video_size_px) == (1200, None)
+    assert (settings.video_bitrate_kbit, settings.video_size_px) == (800, None)
     assert settings.url(4321) == "http://127.0.0.1:4321"
 
 

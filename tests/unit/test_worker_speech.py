@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
@@ -107,6 +108,25 @@ def test_a_mouth_waits_for_all_the_sound_it_looks_ahead_to_and_no_longer(rate_hz
             assert speech.duration_s == pytest.approx(frame * 0.04 + 0.46, abs=0.006)
 
     asyncio.run(scene())
+
+
+def test_it_is_known_since_when_a_mouth_could_be_drawn() -> None:
+    now = 100.0
+    speech = Segment("agent", PcmFormat(16_000, 1), reported=False, clock=lambda: now)
+    frame_at_a_time = bytes(640 * 2)
+    for _ in range(12):  # 480 ms
+        now += 0.04
+        speech.write(frame_at_a_time)
+
+    assert speech.heard_at(0) == pytest.approx(100.48)
+    assert speech.heard_at(1) == math.inf
+    now = 103.0
+    speech.end()
+    now = 104.0
+    speech.end()
+
+    assert speech.heard_at(5) == 103.0
+    assert speech.heard_at(0) == pytest.approx(100.48)
 
 
 def test_the_mouth_is_given_the_very_windows_of_the_whole_speech() -> None:

@@ -38,17 +38,19 @@ _Made = Picture | Exception
 S = TypeVar("S")
 T = TypeVar("T")
 _CLOSE_LIMIT_S = 10.0
+_NO_PICTURE: Picture = np.zeros((0, 0), np.uint8)
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """One picture: the mouth of ``segment`` at ``frame``, over ``background`` of the avatar."""
+    """One picture: the mouth of ``segment`` at ``frame``, over ``background`` of the avatar; where
+    ``frame`` is None, no picture: its windows are heard for those to come."""
 
     avatar: Avatar
     background: int
     segment: Segment
-    frame: int
+    frame: int | None
     windows: list[npt.NDArray[np.float32]]
 
 
@@ -96,20 +98,28 @@ class Inference:
     async def picture(self, work: Work) -> Picture:
         """uint8 (h * 3 / 2, w), I420. Raises what the engine raised for this one."""
         asked = _Asked(work, self._clock())
-        if self.threads.count > 1:
-            (made,) = await self._rendered([asked])
-        else:
-            made = await self._in_batch(asked)
-        if isinstance(made, Exception):
-            raise made
+        made = await self._made(asked)
         self._metrics.picture.observe(self._clock() - asked.at)
         return made
+
+    async def hear(self, work: Work) -> None:
+        """Its windows' features are with the segment. Raises what the engine raised for them."""
+        await self._made(_Asked(work, self._clock()))
 
     async def trial(self, avatar: Avatar) -> None:
         """One speaking picture of a prepared avatar, as sessions ask for them. Raises likewise."""
         segment = Segment("trial", PcmFormat(MODEL_RATE_HZ, 1), reported=False)
         window = np.zeros((N_MELS, COLUMNS), np.float32)
         await self.picture(Work(avatar, 0, segment, 0, [window]))
+
+    async def _made(self, asked: _Asked) -> Picture:
+        if self.threads.count > 1:
+            (made,) = await self._rendered([asked])
+        else:
+            made = await self._in_batch(asked)
+        if isinstance(made, Exception):
+            raise made
+        return made
 
     async def _in_batch(self, asked: _Asked) -> _Made:
         future: asyncio.Future[_Made] = asyncio.get_running_loop().create_future()
@@ -134,8 +144,9 @@ class Inference:
         began = self._clock()
         for asked in batch:
             self._metrics.stage("wait", began - asked.at)
-        self._metrics.batch.observe(len(batch))
         works = [asked.work for asked in batch]
+        if pictures := sum(work.frame is not None for work in works):
+            self._metrics.batch.observe(pictures)
         outcomes: list[_Made] = [RuntimeError("no picture")] * len(works)
         jobs: list[tuple[int, FrameJob]] = []
         for at, heard in self._heard(list(enumerate(works))):
@@ -144,12 +155,19 @@ class Inference:
                 continue
             work = works[at]
             work.segment.features.extend(heard)
+            if work.frame is None:
+                outcomes[at] = _NO_PICTURE
+                continue
             audio = work.segment.audio_window(work.frame)
             jobs.append((at, FrameJob(work.avatar, work.background, audio)))
         for at, picture in _each(jobs, partial(self._told, self._pictures)):
             outcomes[at] = picture
-        failed = sum(isinstance(one, Exception) for one in outcomes)
-        self.failures = 0 if failed < len(outcomes) else self.failures + failed
+        for_pictures = [
+            o for work, o in zip(works, outcomes, strict=True) if work.frame is not None
+        ]
+        failed = sum(isinstance(one, Exception) for one in for_pictures)
+        if pictures:
+            self.failures = 0 if failed < pictures else self.failures + failed
         return outcomes
 
     def _heard(self, works: list[tuple[int, Work]]) -> Iterator[tuple[int, Features | Exception]]:

@@ -74,7 +74,8 @@ class Performance:
         self._starting: dict[Segment, asyncio.TimerHandle] = {}
         self._said = asyncio.Event()
         self._spoken_until = 0.0
-        self._lines: asyncio.Queue[_Line] = asyncio.Queue()
+        self._lines: asyncio.Queue[_Line | Segment] = asyncio.Queue()
+        """Pictures to be painted, and where there are none a segment that is about to be said."""
 
     @property
     def speaking(self) -> bool:
@@ -179,6 +180,8 @@ class Performance:
             head = self._segments[0] if self._segments else None
             if head is not None and (head.done or head.ready(head.margin_s)):
                 return
+            if head is not None and self._lines.empty():
+                self._lines.put_nowait(head)
             changed = self._said if head is None else head.arrived
             changed.clear()
             await changed.wait()
@@ -213,8 +216,13 @@ class Performance:
         takes_s = 0.0
         while True:
             line = await self._lines.get()
+            if isinstance(line, Segment):
+                await self._hear(line)
+                continue
             while line.shot.due < self._loop.time() + takes_s and not self._lines.empty():
-                line = self._lines.get_nowait()
+                later = self._lines.get_nowait()
+                assert isinstance(later, _Line)  # a segment is put where there is no picture
+                line = later
             await line.segment.heard(line.frame)
             if line.shot.over:
                 continue
@@ -229,6 +237,17 @@ class Performance:
             else:
                 self._pacer.paint(line.shot, picture)
             takes_s += _LEARNING * (self._loop.time() - began - takes_s)
+
+    async def _hear(self, segment: Segment) -> None:
+        """What of it came by now. In the painter's turn: features are kept in their order."""
+        windows = segment.windows_so_far() if segment in self._segments else []
+        if not windows:
+            return
+        try:
+            await self._inference.hear(Work(self._avatar, 0, segment, None, windows))
+        except Exception:
+            if segment in self._segments:
+                raise
 
     def _still(self) -> Picture:
         return self._compositor.compose(self._background(), None)

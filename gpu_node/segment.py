@@ -186,6 +186,15 @@ class Segment:
                 break
         return fresh
 
+    def windows_so_far(self) -> list[Array]:
+        """Those among them that the next frame's mouth will need and whose sound is there already.
+
+        At the start that mouth needs eight at once: what is heard while the sound still comes need
+        not be heard when it is due.
+        """
+        heard = math.floor((self.duration_s - _MOUTH_LOOKAHEAD_S) / FRAME_S)
+        return self.windows(min(heard, self.frame))
+
     def audio_window(self, frame: int) -> Array:
         """(16, 512) around ``frame``; zeros beyond either end. Forgets what no frame needs."""
         spare = frame - self.first_feature - _KEPT_FEATURES

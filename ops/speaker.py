@@ -14,7 +14,7 @@ from livekit import rtc
 TOPIC = "lk.audio_stream"
 LONGEST_S = 600.0
 """A worker keeps ten minutes that are not played yet, and drops the rest."""
-_CHUNK_S = 0.25
+_CHUNK_S = 0.1
 _AHEAD_S, QUICKLY, STEADILY = 2.0, 4.0, 1.5
 """Times as fast as real time: the first seconds, and what comes after them."""
 _JOIN_TIMEOUT_S = 20.0

@@ -163,3 +163,22 @@ def test_pictures_go_side_by_side_where_an_engine_takes_several_calls_else_as_on
 
     assert asyncio.run(scene()) == [0, 1, 2, 3]
     assert engine.calls == calls
+
+
+@pytest.mark.parametrize("callers", [1, 2])
+def test_what_is_only_heard_is_kept_for_the_pictures_to_come(callers: int) -> None:
+    engine = MeetingEngine(callers)
+    segment = Segment("a", PcmFormat(16_000, 1), reported=False)
+    windows = [np.zeros((80, 16), np.float32)] * 3
+
+    async def scene() -> None:
+        inference = Inference(engine, Metrics())  # type: ignore[arg-type]
+        inference.failures = 2
+        await inference.hear(Work(object(), 0, segment, None, windows))  # type: ignore[arg-type]
+        assert inference.failures == 2, "no picture was made"
+        assert inference.close()
+
+    asyncio.run(scene())
+
+    assert len(segment.features) == 3
+    assert engine.calls == []

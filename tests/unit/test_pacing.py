@@ -256,6 +256,7 @@ class Stage:
     def __init__(self) -> None:
         self.metrics, self.out = Metrics(), Out()
         self.asked: list[Work] = []
+        self.heard: list[Work] = []
         self.answers: list[asyncio.Future[np.ndarray]] = []
         self.ends: list[bool] = []
         self.holds: list[str] = []
@@ -280,6 +281,10 @@ class Stage:
         self.answers.append(answer)
         self.out.changed.set()
         return await answer
+
+    async def hear(self, work: Work) -> None:
+        self.heard.append(work)
+        self.out.changed.set()
 
     def compose(self, frame: int, mouth: object) -> np.ndarray:
         return STILL
@@ -329,6 +334,24 @@ def test_a_mouth_that_waits_for_its_voice_is_held_by_it() -> None:
 
         assert stage.holds[0] == "voice"
         assert stage.counted("rapido_frames_held_total") == 1
+
+    perform(act)
+
+
+def test_a_voice_is_heard_while_it_comes_so_that_its_first_mouth_hears_the_rest_only() -> None:
+    async def act(stage: Stage, _: object) -> None:
+        voice = stage.speech(0.3)  # less than its first sound waits for
+        await stage.out.until(lambda: bool(stage.heard))
+        assert stage.asked == []
+
+        voice.write(bytes(9_600))
+        await stage.out.until(lambda: bool(stage.asked))
+
+        early = sum(len(work.windows) for work in stage.heard)
+        first = stage.asked[0]
+        assert first.frame == 0
+        assert early >= 3
+        assert early + len(first.windows) == 8
 
     perform(act)
 

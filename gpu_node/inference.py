@@ -166,8 +166,7 @@ class Inference:
             o for work, o in zip(works, outcomes, strict=True) if work.frame is not None
         ]
         failed = sum(isinstance(one, Exception) for one in for_pictures)
-        if pictures:
-            self.failures = 0 if failed < pictures else self.failures + failed
+        self.failures = 0 if failed < pictures else self.failures + failed
         return outcomes
 
     def _heard(self, works: list[tuple[int, Work]]) -> Iterator[tuple[int, Features | Exception]]:

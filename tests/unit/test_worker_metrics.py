@@ -212,6 +212,17 @@ def test_every_setting_is_in_the_workers_page_and_no_other() -> None:
     assert told == read
 
 
+def test_a_picture_held_for_its_voice_is_counted_but_not_the_workers_lateness() -> None:
+    metrics = Metrics()
+    metrics.hold(by_its_voice=True)
+    assert metrics.lateness.percentile_ms(99) == 0.0
+
+    metrics.hold(by_its_voice=False)
+
+    assert metrics.lateness.percentile_ms(99) == pytest.approx(80.0)
+    assert metrics.registry.get_sample_value("rapido_frames_held_total") == 2.0
+
+
 def test_lateness_is_that_of_the_last_minute() -> None:
     now = [0.0]
     lateness = Lateness(lambda: now[0])
